@@ -1,0 +1,61 @@
+"""All that nbval needs to be told stands here (its quirks: CONTRIBUTING.md, "How outputs are compared")."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+
+# Kernels inherit these: no progress bars in compared output, and the shipped list of names at quick steps,
+# whatever the shell of the person who runs the tests has set.
+os.environ["ZTH_QUIET"] = "1"
+for name in ("ZTH_NAMES", "ZTH_FULL", "ZTH_LEDGER"):
+    os.environ.pop(name, None)
+
+REL_TOL = 2e-5  # below a change in the fifth digit; results agree to 7 across machines
+ABS_TOL = 1e-7  # rounding noise around zero
+CELL_TIMEOUT = 300  # seconds; nbval waits 2000 for a dead kernel otherwise
+
+FLOAT = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)(?![\w.]*\w)")
+
+
+class Tolerant(str):
+    """Text that equals another when all but the floats is the same and the floats are close."""
+
+    def __eq__(self, other) -> bool:
+        if str.__eq__(self, other):
+            return True
+        if not isinstance(other, str):
+            return NotImplemented
+        if squeeze(FLOAT.sub("#", self)) != squeeze(FLOAT.sub("#", other)):
+            return False
+        pairs = zip(FLOAT.findall(self), FLOAT.findall(other))
+        return all(math.isclose(number(a), number(b), rel_tol=REL_TOL, abs_tol=ABS_TOL) for a, b in pairs)
+
+    def __ne__(self, other) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+def squeeze(text: str) -> str:
+    """A float that prints one character shorter moves the columns beside it: runs of spaces count as one."""
+    return re.sub(r"[ \t]+", " ", text)
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "nbval_cell_timeout") and config.option.nbval_cell_timeout == 2000:
+        config.option.nbval_cell_timeout = CELL_TIMEOUT
+    try:
+        from nbval.plugin import IPyNbCell
+    except ImportError:
+        return
+    if getattr(IPyNbCell, "zth_tolerant", False):
+        return
+    plain_sanitize = IPyNbCell.sanitize
+    IPyNbCell.sanitize = lambda self, text: Tolerant(plain_sanitize(self, text))
+    IPyNbCell.zth_tolerant = True
