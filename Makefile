@@ -1,0 +1,55 @@
+# Two commands matter: `make lab` to learn, `make test` to know that all of it is true.
+# Every target builds .venv on first use. Another Python: make lab PYTHON=python3.12
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help lab test notebooks figs exercises numbers bench install install-bench clean
+
+help:
+	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"
+	@echo "make test       run every notebook and compare it with its stored outputs; the package's tests"
+	@echo "make notebooks  run all notebooks in place and normalise them (for authors)"
+	@echo "make exercises  make notebooks/exercises from notebooks/solutions (for authors)"
+	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
+	@echo "make numbers    the lectures' numbers: the lecture's list, full steps (an hour or two)"
+	@echo "make bench      the speed table (under 15 minutes)"
+
+# Quiet when all is installed; the check itself takes a few milliseconds.
+install:
+	@command -v $(PYTHON) >/dev/null || { echo "✗ no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) tools/install.py
+
+install-bench: install
+	@$(BIN)/python -c "import tensorboard, wandb" 2>/dev/null || \
+		$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
+
+# JupyterLab refuses to run as root without a flag; only root gets it, and the server stays on this machine.
+lab: install
+	@$(BIN)/python -m zth_helpers doctor
+	@cd notebooks && exec ../$(BIN)/jupyter lab --ip=127.0.0.1 \
+		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+
+test: install
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
+	@$(BIN)/python -m pytest --nbval -n 2 --dist loadscope -q $(ARGS)
+
+notebooks: install
+	@$(BIN)/python tools/notebooks.py $(ARGS)
+
+figs: install
+	@$(BIN)/python tools/notebooks.py --figs
+
+exercises: install
+	@$(BIN)/python tools/exercises.py
+
+numbers: install
+	@$(BIN)/python benchmarks/numbers.py $(ARGS)
+
+bench: install-bench
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,123 @@
+"""Builds .venv for this course, or says in one line why it cannot. Called by the Makefile; needs only Python.
+
+The syntax here is kept old on purpose: a Python that is too old must still be able to say so.
+`.venv/installed` holds a hash of what was installed; it is written last, so an interrupted install
+is never taken for a finished one, and a change of pyproject.toml or constraints.txt installs again.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+NEEDED_MB = 2500
+# What pip prints when something outside of it is wrong -> what to tell the user.
+CAUSES = [
+    ("No space left on device", "the disk is full: free about 2.5 GB and run the same command again"),
+    (
+        "Temporary failure in name resolution|Name or service not known|NewConnectionError|getaddrinfo failed"
+        "|Network is unreachable|Connection refused|ConnectTimeoutError|ReadTimeoutError|ProxyError",
+        "no network: pip cannot reach its package index; connect (or set your proxy) and run the same command again",
+    ),
+    ("SSLError|CERTIFICATE_VERIFY_FAILED", "the network's certificate is not trusted: set PIP_CERT to your CA file"),
+    ("Permission denied", "no permission to write .venv: run it as the user who owns this folder"),
+    (
+        "No matching distribution found|Could not find a version",
+        "a package has no build for this Python or system (see the line above): try Python 3.11, 3.12 or 3.13 with"
+        " `make lab PYTHON=python3.12`",
+    ),
+]
+
+
+def fail(message):
+    sys.stderr.write("✗ " + message + "\n")
+    sys.exit(1)
+
+
+def wanted():
+    digest = hashlib.sha256()
+    for name in ("pyproject.toml", "constraints.txt"):
+        with open(os.path.join(ROOT, name), "rb") as file:
+            digest.update(file.read())
+    digest.update(repr(sys.argv[1:]).encode())
+    return digest.hexdigest() + " " + ROOT
+
+
+def python():
+    if os.name == "nt":
+        return os.path.join(VENV, "Scripts", "python.exe")
+    return os.path.join(VENV, "bin", "python")
+
+
+def pip(*arguments):
+    """Runs pip, shows what it says line by line, and turns its known failures into one line."""
+    command = [python(), "-m", "pip", "--disable-pip-version-check", "install"] + list(arguments)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+    said = []
+    for raw in process.stdout:
+        line = raw.decode("utf-8", "replace").rstrip()
+        said.append(line)
+        if line.startswith(("Collecting", "Downloading", "  Downloading", "Installing", "ERROR", "Successfully")):
+            print("  " + line.strip()[:100])
+            sys.stdout.flush()
+    if process.wait() == 0:
+        return
+    text = "\n".join(said)
+    for patterns, remedy in CAUSES:
+        if any(pattern in text for pattern in patterns.split("|")):
+            fail(remedy)
+    fail("pip could not install the packages: " + (said[-1] if said else "it said nothing"))
+
+
+def make_venv():
+    try:
+        import ensurepip  # noqa: F401
+        import venv
+    except ImportError:
+        fail("this Python has no venv module: on Debian or Ubuntu run `sudo apt install python3-venv`, then again")
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except subprocess.CalledProcessError:
+        fail("this Python cannot make a virtual environment with pip: on Debian or Ubuntu run"
+             " `sudo apt install python3-venv`, then again")  # fmt: skip
+    except OSError as error:
+        fail("cannot write %s: %s" % (VENV, error.strerror or error))
+
+
+def main():
+    if sys.version_info < (3, 11):
+        fail("Python 3.11 or newer is needed, this is %d.%d: install one and run `make lab PYTHON=python3.12`"
+             % sys.version_info[:2])  # fmt: skip
+    stamp = os.path.join(VENV, "installed")
+    try:
+        with open(stamp) as file:
+            if file.read() == wanted():
+                return
+        os.remove(stamp)
+    except OSError:
+        pass
+    free = shutil.disk_usage(ROOT).free // 2**20
+    if free < NEEDED_MB and not os.path.exists(python()):
+        fail("the disk has %d MB free and the course's packages need about %d MB: make room, then again"
+             % (free, NEEDED_MB))  # fmt: skip
+    extras = sys.argv[1] if len(sys.argv) > 1 else "test"
+    print("Installing the course into .venv (once; a few minutes, about 1.5 GB on disk) …")
+    sys.stdout.flush()
+    if not os.path.exists(python()) or subprocess.call([python(), "-c", "import pip"], stderr=subprocess.DEVNULL):
+        make_venv()
+    pip("-c", "constraints.txt", "-e", ".[" + extras + "]")
+    with open(stamp, "w") as file:
+        file.write(wanted())
+    print("✓ installed")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("interrupted: run the same command again, it goes on where it can")
+    except OSError as error:
+        fail("%s (disk full or not writable?): make room or check permissions, then again" % error)
