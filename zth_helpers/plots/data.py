@@ -1,0 +1,276 @@
+"""Figures of plain data: counts, activations, losses, embeddings (what a Monitor saw is in `training.py`).
+
+All of them take tensors, arrays or lists, and raise ValueError on input that cannot be drawn: empty, not
+finite, of the wrong shape, or of another vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure, table
+
+BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a9c8ea", COLOURS[0], "#12385f"])
+VOWELS = "aeiou"
+
+
+def numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
+    """`x` as a finite, non-empty array with a dimension for each of `axes`, or a ValueError that says why."""
+    if isinstance(x, torch.Tensor):
+        x = x.detach().cpu()
+        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    elif isinstance(x, list | tuple):
+        x = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in x]
+    x = np.asarray(x)
+    wanted = f"{name} must be numbers of shape ({', '.join(axes)}{',' * (len(axes) == 1)})"
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{wanted}, got {x.dtype} values")
+    if x.ndim != len(axes):
+        raise ValueError(f"{wanted}, got shape {x.shape}")
+    if x.size == 0:
+        raise ValueError(f"{wanted}, got an empty one of shape {x.shape}: nothing to draw")
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        where = ", ".join(f"{axis[:-1] if axis.endswith('s') else axis} {i}" for axis, i in zip(axes, bad[0]))
+        raise ValueError(
+            f"{name}: {len(bad)} of {x.size} values are nan or infinite, the first at {where}; "
+            f"draw the part before it, and look there for the cause"
+        )
+    return x
+
+
+def symbols(vocab, rows: int, name: str) -> list[str]:
+    """The characters of `vocab` in order, one for each of the `rows` of the table `name`."""
+    letters = [vocab.itos[i] for i in range(len(vocab.itos))]
+    if len(letters) != rows:
+        raise ValueError(
+            f"{name} has {rows} rows, but the vocabulary has {len(letters)} characters: "
+            f"pass the vocabulary that {name} was made with"
+        )
+    return letters
+
+
+def bigram_heatmap(N, vocab) -> Figure:
+    """The counts N (V, V), row: first character, column: the next one; each cell shows its pair and count.
+
+    The colour goes with the square root of the count, so that rare pairs are seen too.
+    """
+    N = numbers(N, "N", ("first characters", "next characters"))
+    letters = symbols(vocab, N.shape[0], "N")
+    if N.shape[0] != N.shape[1]:
+        raise ValueError(f"N must be square, a row and a column for each character, got shape {N.shape}")
+    if (N < 0).any() or (N != np.round(N)).any():
+        raise ValueError(
+            "N must hold counts: whole numbers, none negative (for probabilities, draw the counts)"
+        )
+    N = N.astype(np.int64)
+    V, total = len(letters), int(N.sum())
+    rows = []
+    for letter, counts in zip(letters, N):
+        best = [i for i in np.argsort(-counts, kind="stable")[:5] if counts[i]]
+        rows.append([letter, int(counts.sum()), ", ".join(f"{letters[i]} {counts[i]}" for i in best)])
+    title = f"{total:,} bigrams, {np.count_nonzero(N):,} of {V * V:,} pairs occur"
+    fig = Figure(max(0.5 * V + 0.5, 4), max(0.5 * V + 0.8, 4))
+    fig.twin = f"{title}\n" + table(["first", "count", "most frequent next"], rows)
+    ax = fig.add_subplot()
+    norm = PowerNorm(0.5, vmin=0, vmax=max(N.max(), 1))
+    ax.imshow(N, cmap=BLUES, norm=norm)
+    size = 10 if N.max() < 10_000 else 8
+    for i, j in np.ndindex(V, V) if V <= 64 else ():  # beyond that nobody reads cells
+        dark, zero = norm(N[i, j]) > 0.55, N[i, j] == 0
+        colour = PAPER if dark else "#a5aaa2" if zero else INK
+        pair = letters[i] + letters[j]
+        for text, y, points, va in ((pair, i - 0.06, 11, "bottom"), (f"{N[i, j]}", i + 0.06, size, "top")):
+            label = ax.text(j, y, text, ha="center", va=va, fontsize=points, color=colour)
+            label.set_in_layout(False)  # the layout would measure all of them, slowly, for nothing
+    ax.set_xticks(range(V), letters, fontsize=12)
+    ax.set_yticks(range(V), letters, fontsize=12)
+    ax.set_xticks(np.arange(V + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(V + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color=GRID, linewidth=0.6)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(f"{title} (colour: √count)", fontsize=15, pad=10)
+    ax.set_xlabel("next character", fontsize=13)
+    ax.set_ylabel("first character", fontsize=13)
+    return fig
+
+
+def activation_functions() -> Figure:
+    """Six activation functions and their derivatives, which torch computes by autograd."""
+    F = torch.nn.functional
+    functions = {
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "ReLU": F.relu,
+        "leaky ReLU (slope .1)": lambda x: F.leaky_relu(x, 0.1),
+        "ELU": F.elu,
+        "GELU": F.gelu,
+    }
+
+    def curve(f, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        x = x.clone().requires_grad_()
+        y = f(x)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        return y.detach().numpy(), slope.numpy()
+
+    x = torch.linspace(-4, 4, 800, dtype=torch.float64)  # an even number of points leaves out the kink at 0
+    points = torch.tensor([-4, -2, -0.5, 0.5, 2, 4], dtype=torch.float64)
+    fig, rows = Figure(9, 5.2), []
+    for place, (name, f) in enumerate(functions.items(), 1):
+        ax = fig.add_subplot(2, 3, place)
+        ax.axhline(0, color=GRID, linewidth=0.8)
+        ax.axvline(0, color=GRID, linewidth=0.8)
+        y, slope = curve(f, x)
+        ax.plot(x, y, color=COLOURS[0], linewidth=2, label="f(x)")
+        ax.plot(x, slope, color=COLOURS[1], linewidth=1.5, linestyle="--", label="slope f′(x)")
+        ax.set(title=name, xlabel="x", ylim=(-1.25, 2.25), xlim=(-4, 4))
+        for what, values in zip(("f", "f′"), curve(f, points)):
+            rows.append([name, what] + [f"{v:.4f}" for v in values])
+    fig.axes[0].legend(fontsize=8, loc="upper left", frameon=False, labelcolor=INK)
+    fig.twin = table(["function", ""] + [f"x = {v:g}" for v in points.tolist()], rows)
+    return fig
+
+
+def saturation_image(h, threshold: float = 0.99) -> Figure:
+    """Where |h| > threshold, white, for activations h (examples, neurons); a white column is a dead neuron.
+
+    Dead on *these* examples: none of them sends a gradient through it. Marked with a red triangle.
+    """
+    h = numbers(h, "h", ("examples", "neurons"))
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}")
+    white = np.abs(h) > threshold
+    dead = np.flatnonzero(white.all(axis=0))
+    examples, neurons = white.shape
+    share = f"{white.mean():.1%}"
+    which = ", ".join(map(str, dead[:20])) + (", …" if len(dead) > 20 else "")
+    fig = Figure(10, min(max(10 * examples / neurons, 1.2), 6) + 1)
+    fig.twin = table(
+        ["examples", "neurons", f"|h| > {threshold:g}", "dead neurons", "which"],
+        [[examples, neurons, share, len(dead), which or None]],
+    )
+    ax = fig.add_subplot()
+    ax.imshow(white, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    ax.spines[:].set_visible(True)
+    if len(dead):
+        ax.plot(dead, np.full(len(dead), -0.5), "v", color=COLOURS[1], markersize=6, clip_on=False)
+    ax.set_title(
+        f"{share} of the outputs are saturated (white: |h| > {threshold:g}); "
+        f"{len(dead)} of {neurons} neurons dead" + (" (▼)" if len(dead) else ""),
+        pad=10,
+    )
+    ax.set(xlabel="neuron", ylabel="example")
+    return fig
+
+
+def loss_curve(losses, window: int = 1000) -> Figure:
+    """The loss of each step, faint, and its mean over blocks of `window` steps (not a partial last one)."""
+    losses = numbers(losses, "losses", ("steps",)).astype(np.float64)
+    blocks = len(losses) // window if window >= 1 else 0
+    if blocks == 0:
+        raise ValueError(
+            f"window must be between 1 and the {len(losses)} losses given, got {window}; "
+            f"try window={max(len(losses) // 20, 1)}"
+        )
+    parts = losses[: blocks * window].reshape(blocks, window)
+    means, ends = parts.mean(axis=1), window * np.arange(1, blocks + 1)
+    shown = np.unique(np.linspace(0, blocks - 1, min(blocks, 10)).round().astype(int))
+    rows = [[f"{ends[b] - window}–{ends[b] - 1}", *stats(parts[b])] for b in shown]
+    fig = Figure(8, 3.4, table(["steps", "mean loss", "lowest", "highest"], rows))
+    ax = fig.add_subplot()
+    ax.plot(losses, color=COLOURS[0], alpha=0.25, linewidth=0.6, label="each step")
+    ax.plot(
+        ends - (window + 1) / 2,
+        means,
+        color=COLOURS[1],
+        linewidth=1.8,
+        marker="o" if blocks < 40 else None,
+        markersize=3,
+        label=f"mean of {window:,} steps",
+    )
+    ax.grid(color=GRID, linewidth=0.6)
+    ax.set(
+        title=f"Loss over {len(losses):,} steps: {means[0]:.3f} → {means[-1]:.3f}",
+        xlabel="training step",
+        ylabel="loss (nats)",
+    )
+    ax.legend(fontsize=9, frameon=False, labelcolor=INK)
+    return fig
+
+
+def learning_rate_finder(lrs, losses, constant=None) -> Figure:
+    """The loss at each learning rate of a run that raises it step by step; a running mean, its valley marked.
+
+    `constant`: the losses of a second run over the same steps at one rate, to tell what the *rate* does from
+    what training for longer does.
+    """
+    lrs = numbers(lrs, "lrs", ("steps",)).astype(np.float64)
+    losses = numbers(losses, "losses", ("steps",)).astype(np.float64)
+    runs = {"rising rate": losses}
+    if constant is not None:
+        runs["constant rate"] = numbers(constant, "constant", ("steps",)).astype(np.float64)
+    for name, run in runs.items():
+        if len(run) != len(lrs):
+            raise ValueError(f"one loss for each rate: got {len(lrs)} rates and {len(run)} losses ({name})")
+    if (lrs <= 0).any() or (np.diff(lrs) <= 0).any():
+        raise ValueError("lrs must be positive and rising, like 10 ** torch.linspace(-3, 0, 1000)")
+    window = max(len(lrs) // 20, 1)
+    centres = np.exp(np.convolve(np.log(lrs), np.ones(window) / window, "valid"))
+    means = {name: np.convolve(run, np.ones(window) / window, "valid") for name, run in runs.items()}
+    valley = centres[means["rising rate"].argmin()]
+    rows = [
+        [f"{lrs[block[0]]:.2g}–{lrs[block[-1]]:.2g}", *[f"{run[block].mean():.4f}" for run in runs.values()]]
+        for block in np.array_split(np.arange(len(lrs)), min(10, len(lrs)))
+    ]
+    fig = Figure(8, 3.6, table(["learning rate", *runs], rows) + f"\nvalley near {valley:.1g}")
+    ax = fig.add_subplot()
+    for (name, run), colour in zip(runs.items(), (COLOURS[0], COLOURS[3])):
+        ax.plot(lrs, run, color=colour, alpha=0.25, linewidth=0.6)
+        ax.plot(centres, means[name], color=colour, linewidth=2, label=f"{name}, mean of {window} steps")
+    ax.axvline(valley, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"valley near {valley:.1g}")
+    ax.set_xscale("log")
+    top = max(np.percentile(run, 99) for run in runs.values())
+    low = min(run.min() for run in runs.values())
+    ax.set_ylim(low - 0.05 * (top - low) - 1e-3, top + 0.1 * (top - low) + 1e-3)
+    ax.grid(color=GRID, linewidth=0.6)
+    ax.set(title="Learning-rate finder", xlabel="learning rate (log scale)", ylabel="loss (nats)")
+    ax.legend(fontsize=9, frameon=False, labelcolor=INK)
+    return fig
+
+
+def stats(x: np.ndarray) -> list[str]:
+    return [f"{value:.4f}" for value in (x.mean(), x.min(), x.max())]
+
+
+def embedding_scatter(C, vocab) -> Figure:
+    """The rows of a 2-D embedding C (V, 2), each drawn as its letter; vowels and '.' have own colours."""
+    C = numbers(C, "C", ("characters", "dimensions")).astype(np.float64)
+    letters = symbols(vocab, C.shape[0], "C")
+    if C.shape[1] != 2:
+        raise ValueError(
+            f"embedding_scatter draws 2 dimensions, C has shape {C.shape}: pass two columns or a projection"
+        )
+    distance = np.linalg.norm(C[:, None] - C[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    nearest = distance.argmin(axis=1)
+    rows = [
+        [letter, f"{x:.2f}", f"{y:.2f}", letters[i]]
+        for letter, (x, y), i in zip(letters, C.round(2) + 0.0, nearest)
+    ]
+    fig = Figure(6.4, 6.4, table(["character", "x", "y", "nearest"], rows))
+    ax = fig.add_subplot()
+    kinds = ["vowels" if c in VOWELS else "end '.'" if c == "." else "other letters" for c in letters]
+    for kind, colour in zip(("vowels", "other letters", "end '.'"), (COLOURS[1], COLOURS[0], INK)):
+        here = C[[k == kind for k in kinds]]
+        if len(here):
+            ax.scatter(here[:, 0], here[:, 1], s=190, color=colour, label=kind, edgecolors=PAPER, zorder=2)
+    for letter, (x, y) in zip(letters, C):
+        ax.annotate(letter, (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=10, zorder=3)
+    ax.margins(0.08)
+    ax.grid(color=GRID, linewidth=0.6, zorder=0)
+    ax.set(title="The embedding of each character", xlabel="C[:, 0]", ylabel="C[:, 1]")
+    ax.legend(fontsize=9, markerscale=0.6, labelcolor=INK, facecolor=PAPER, edgecolor=GRID)
+    return fig
