@@ -20,13 +20,16 @@ CAUSES = [
     (
         "Temporary failure in name resolution|Name or service not known|NewConnectionError|getaddrinfo failed"
         "|Network is unreachable|Connection refused|ConnectTimeoutError|ReadTimeoutError|ProxyError",
-        "no network: pip cannot reach its package index; connect (or set your proxy) and run the same command again",
+        "no network: pip cannot reach its package index; connect, or set your proxy, then run it again",
     ),
-    ("SSLError|CERTIFICATE_VERIFY_FAILED", "the network's certificate is not trusted: set PIP_CERT to your CA file"),
+    (
+        "SSLError|CERTIFICATE_VERIFY_FAILED",
+        "the network's certificate is not trusted: set PIP_CERT to your CA file",
+    ),
     ("Permission denied", "no permission to write .venv: run it as the user who owns this folder"),
     (
         "No matching distribution found|Could not find a version",
-        "a package has no build for this Python or system (see the line above): try Python 3.11, 3.12 or 3.13 with"
+        "a package has no build for this Python or system (see the line above): try another Python, such as"
         " `make lab PYTHON=python3.12`",
     ),
 ]
@@ -60,7 +63,9 @@ def pip(*arguments):
     for raw in process.stdout:
         line = raw.decode("utf-8", "replace").rstrip()
         said.append(line)
-        if line.startswith(("Collecting", "Downloading", "  Downloading", "Installing", "ERROR", "Successfully")):
+        if line.startswith(
+            ("Collecting", "Downloading", "  Downloading", "Installing", "ERROR", "Successfully")
+        ):
             print("  " + line.strip()[:100])
             sys.stdout.flush()
     if process.wait() == 0:
@@ -77,12 +82,12 @@ def make_venv():
         import ensurepip  # noqa: F401
         import venv
     except ImportError:
-        fail("this Python has no venv module: on Debian or Ubuntu run `sudo apt install python3-venv`, then again")
+        fail("this Python has no venv module; on Debian or Ubuntu: sudo apt install python3-venv, then again")
     try:
         venv.create(VENV, with_pip=True, clear=True)
     except subprocess.CalledProcessError:
-        fail("this Python cannot make a virtual environment with pip: on Debian or Ubuntu run"
-             " `sudo apt install python3-venv`, then again")  # fmt: skip
+        fail("this Python cannot make a virtual environment with pip: on Debian or Ubuntu:"
+             " sudo apt install python3-venv, then again")  # fmt: skip
     except OSError as error:
         fail("cannot write %s: %s" % (VENV, error.strerror or error))
 
@@ -106,7 +111,9 @@ def main():
     extras = sys.argv[1] if len(sys.argv) > 1 else "test"
     print("Installing the course into .venv (once; a few minutes, about 1.5 GB on disk) …")
     sys.stdout.flush()
-    if not os.path.exists(python()) or subprocess.call([python(), "-c", "import pip"], stderr=subprocess.DEVNULL):
+    if not os.path.exists(python()) or subprocess.call(
+        [python(), "-c", "import pip"], stderr=subprocess.DEVNULL
+    ):
         make_venv()
     pip("-c", "constraints.txt", "-e", ".[" + extras + "]")
     with open(stamp, "w") as file:

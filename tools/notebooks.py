@@ -31,7 +31,7 @@ def all_notebooks() -> list[Path]:
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Keeps only what a reader sees: no timestamps, no widget ids, counts 1..n, one stream output in a row."""
+    """Keeps only what a reader sees: no timestamps, no widget ids, counts 1..n, streams joined."""
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": {"name": "python"}})
     count = 0
@@ -65,11 +65,11 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def run(path: Path) -> None:
+def run(path: Path, root: Path = ROOT) -> None:
     """Executes one notebook in its own folder and kernel and writes it back, normalised."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    bar = tqdm(total=len(code), desc=str(path.relative_to(ROOT)), unit="cell")
+    bar = tqdm(total=len(code), desc=str(path.relative_to(root)), unit="cell")
     client = NotebookClient(
         notebook,
         timeout=1200,
@@ -100,9 +100,7 @@ def save_figures(path: Path, folder: Path = ROOT / "figs") -> list[Path]:
             if mime in output.data
         ]
         if not pictures:
-            raise SystemExit(
-                f"{path.name}: the cell tagged fig:{names[0]} stores no picture; run `make notebooks`"
-            )
+            raise SystemExit(f"{path.name}: the cell tagged fig:{names[0]} stores no picture: make notebooks")
         kind, data = pictures[-1]
         target = folder / f"{names[0]}.{kind}"
         target.parent.mkdir(parents=True, exist_ok=True)
