@@ -1,4 +1,4 @@
-"""tools/install.py: an unfinished install is never taken for a finished one, and each failure says what to do."""
+"""tools/install.py: an unfinished install is never taken for a finished one; each failure says what to do."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(install, "python", lambda: sys.executable)
     monkeypatch.setattr(sys, "argv", ["install.py"])
+    monkeypatch.setattr(subprocess, "call", lambda *_, **__: 0)  # "does this .venv have pip?" yes
     (tmp_path / ".venv").mkdir()
     return tmp_path
 
