@@ -53,7 +53,7 @@ def provider_names() -> dict[str, set[str]]:
 
 
 def main_script(names: Iterable[str]) -> str:
-    """The script most letters are in, by their Unicode names ("CYRILLIC SMALL LETTER A"); "" if no letters."""
+    """The script of most letters, by their Unicode names ("CYRILLIC SMALL LETTER A"); "" without letters."""
     letters = (letter for name in names for letter in name if letter.isalpha())
     # Counted before the comparison, ties by alphabet: a set has no order to rely on.
     counts = Counter(unicodedata.name(letter, "?").split()[0] for letter in letters)
