@@ -26,10 +26,11 @@ install-bench: install
 	@$(BIN)/python -c "import tensorboard, wandb" 2>/dev/null || \
 		$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
 
-# JupyterLab refuses to run as root without a flag; only root gets it, and the server stays on this machine.
+# The server sees the whole project (the notebooks show ../figs) and opens on notebooks/. It stays on this
+# machine, with its token. JupyterLab refuses to run as root without a flag: only root gets it.
 lab: install
 	@$(BIN)/python -m zth_helpers doctor
-	@cd notebooks && exec ../$(BIN)/jupyter lab --ip=127.0.0.1 \
+	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
 		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
 
 test: install
