@@ -9,7 +9,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from zth_helpers import work
 
 SOLVED = (
-    "from zth_helpers.exercises.core import exercise\nfrom zth_helpers.exercises.judging import call, expect\n"
+    "from zth_helpers.exercises.core import exercise\n"
+    "from zth_helpers.exercises.judging import call, expect\n"
     "def judge(f):\n    expect('f(2)', call(f, 2), 4)\n    return 'yes'\n"
     "twice = exercise('Twice', hints=('h',))(judge)"
 )
