@@ -1,6 +1,6 @@
 """Builds names.txt from the given names in Faker's person providers; README.md tells the whole story.
 
-    python data/build_names.py            writes data/names.txt
+    python data/build_names.py            writes data/names.txt, and prints the counts per locale
     python data/build_names.py -o FILE    writes FILE
 
 The outcome depends on nothing but the two pinned packages, so a rebuild gives the same bytes.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -70,9 +69,8 @@ def romanise(name: str) -> str | None:
     return plain if fits else None
 
 
-def romanised_names() -> dict[str, set[str]]:
-    """Locale -> its romanised names, for the locales in an alphabet of SCRIPTS."""
-    spelled = provider_names()
+def chosen(spelled: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Locale -> its romanised names, for the locales whose names are in an alphabet of SCRIPTS."""
     return {
         locale: {plain for name in names if (plain := romanise(name))}
         for locale, names in spelled.items()
@@ -89,6 +87,15 @@ def most_shared_first(by_locale: dict[str, set[str]]) -> list[str]:
     return sorted(languages, key=lambda name: (-len(languages[name]), name))
 
 
+def table(spelled: dict[str, set[str]], by_locale: dict[str, set[str]]) -> str:
+    """The counts per locale, as in README.md: names listed by Faker, names that came to 2-15 letters."""
+    rows = [
+        f"| {locale} | {main_script(spelled[locale]).title()} | {len(spelled[locale]):,} | {len(names):,} |"
+        for locale, names in by_locale.items()
+    ]
+    return "\n".join(["| locale | script | listed | kept |", "|---|---|--:|--:|", *rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,14 +103,16 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
     output = parser.parse_args().output
     check_versions()
-    by_locale = romanised_names()
+    spelled = provider_names()
+    by_locale = chosen(spelled)
     names = most_shared_first(by_locale)
     try:
         output.write_bytes("".join(name + "\n" for name in names).encode("ascii"))
     except OSError as error:
         raise SystemExit(f"cannot write {output}: {error.strerror}; name another file with -o") from None
+    print(table(spelled, by_locale))
     print(f"{output}: {len(names):,} names from {len(by_locale)} locales, {', '.join(names[:5])} …")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

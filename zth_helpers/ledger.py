@@ -43,7 +43,8 @@ def compare(what: str, measured, lecture, *, tol: float = 0.005, differs: str | 
         raise AssertionError(
             f"{what}: measured {ours}, the lecture has {theirs}; they should "
             f"{'be equal' if exact(ours, theirs) else f'agree to {tol:.2%}'}. Look for another seed or "
-            "generator, a random call more or less before this, another learning rate, step count or split. If the lecture's number cannot come out, say why with differs=…"
+            "generator, a random call more or less before this, another learning rate, step count or "
+            "split. If the lecture's number cannot come out, say why with differs=…"
         )
 
 

@@ -49,7 +49,7 @@ def load_names(which: str | os.PathLike | None = None) -> list[str]:
     return words
 
 
-def lecture_list(url: str = LECTURE_URL, cache: str | os.PathLike | None = None) -> Path:
+def lecture_list() -> Path:
     """The lecture's list: from the cache, else downloaded (with a progress bar), always checked by sha256.
 
     Raises ConnectionError when it cannot be had and OSError when it cannot be kept; nothing half is kept.
@@ -58,14 +58,16 @@ def lecture_list(url: str = LECTURE_URL, cache: str | os.PathLike | None = None)
     import requests
     from tqdm import tqdm
 
-    cache = Path(cache or pooch.os_cache("zth_helpers"))
+    cache = pooch.os_cache("zth_helpers")
     remedy = "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt"
     quiet = switched_on("ZTH_QUIET")
     pooch.get_logger().setLevel("WARNING")  # the bar says it; a log line would be stored in the notebook
     with tqdm(desc="the lecture's names", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
         fetch = pooch.HTTPDownloader(progressbar=bar, timeout=20)
         try:
-            return Path(pooch.retrieve(url, LECTURE_SHA256, "names_lecture.txt", cache, downloader=fetch))
+            return Path(
+                pooch.retrieve(LECTURE_URL, LECTURE_SHA256, "names_lecture.txt", cache, downloader=fetch)
+            )
         except requests.RequestException as error:
             reason, kind = f"cannot be downloaded: {error}", ConnectionError
         except ValueError:  # pooch: the hash differs
@@ -75,7 +77,7 @@ def lecture_list(url: str = LECTURE_URL, cache: str | os.PathLike | None = None)
             )
         except OSError as error:
             reason, kind = f"cannot be kept in {cache}: {error.strerror or error}", OSError
-    raise kind(f"the lecture's list of names {reason}\n  from {url}\n{remedy}") from None
+    raise kind(f"the lecture's list of names {reason}\n  from {LECTURE_URL}\n{remedy}") from None
 
 
 def switched_on(variable: str) -> bool:
