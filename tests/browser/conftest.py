@@ -1,0 +1,155 @@
+"""A real JupyterLab, started the way `make lab` starts it, and a real Chromium that works in it.
+
+The server runs on a copy of the course, because JupyterLab saves what it runs. On a failure, a screenshot
+is kept under artefacts/ (outside of git).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTEFACTS = ROOT / "artefacts"
+COPIED = (
+    "notebooks",
+    "figs",
+    "data",
+    "zth_helpers",
+    "tools",
+    "Makefile",
+    "pyproject.toml",
+    "constraints.txt",
+)
+# Without these, Chromium tries to reach the outside at every start; root needs --no-sandbox.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium_path() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_collection_modifyitems(items):
+    if chromium_path() is None and os.environ.get("ZTH_BROWSER") != "required":
+        skip = pytest.mark.skip(reason="no Chromium on this machine (on Debian: apt install chromium)")
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(skip)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    """A copy of what a learner has after cloning and installing."""
+    copy = tmp_path_factory.mktemp("course")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(
+                source, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            )
+        else:
+            shutil.copy(source, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def lab(course, tmp_path_factory):
+    """The address of the running server, token included."""
+    port = free_port()
+    home = tmp_path_factory.mktemp("home")
+    environment = {k: v for k, v in os.environ.items() if k != "ZTH_QUIET" and not k.startswith("PYTEST")}
+    environment |= {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home / "config"), "MAKEFLAGS": ""}
+    log = ARTEFACTS / f"lab-{port}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            # `-o install`: the environment of the copy is this one, which is installed already
+            ["make", "-o", "install", "lab", f"ARGS=--no-browser --port {port}"],
+            cwd=course,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield wait_for(server, log)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+    log.unlink()
+
+
+def wait_for(server: subprocess.Popen, log: Path) -> str:
+    """The address that the server prints, once it answers."""
+    for _ in range(240):
+        found = re.search(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", log.read_text(errors="replace"))
+        if found:
+            with urllib.request.urlopen(found[0], timeout=30) as answer:
+                assert answer.status == 200
+            return found[0]
+        if server.poll() is not None:
+            break
+        time.sleep(0.5)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = chromium_path()
+    assert path, "ZTH_BROWSER=required, and there is no Chromium: apt install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+@pytest.fixture
+def page(browser, request):
+    """A fresh page of 1280 by 900; its console errors are collected in `page.errors`."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    yield page
+    if getattr(request.node, "report_call", None) is not None and request.node.report_call.failed:
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"{re.sub(r'[^a-zA-Z0-9_]+', '-', request.node.name)}.png")
+    context.close()
