@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import os
 import random
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -58,25 +59,26 @@ def lecture_list() -> Path:
     import requests
     from tqdm import tqdm
 
-    cache = pooch.os_cache("zth_helpers")
-    remedy = "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt"
-    quiet = switched_on("ZTH_QUIET")
+    cache = Path(pooch.os_cache("zth_helpers"))
+    target = cache / "names_lecture.txt"
+    if target.is_file() and file_sha256(target) == LECTURE_SHA256:
+        return target  # no bar for what is there already
     pooch.get_logger().setLevel("WARNING")  # the bar says it; a log line would be stored in the notebook
-    with tqdm(desc="the lecture's names", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
+    look = {"unit": "B", "unit_scale": True, "leave": False, "disable": switched_on("ZTH_QUIET")}
+    with tqdm(total=228_145, desc="the lecture's names", **look) as bar:
         fetch = pooch.HTTPDownloader(progressbar=bar, timeout=20)
         try:
-            return Path(
-                pooch.retrieve(LECTURE_URL, LECTURE_SHA256, "names_lecture.txt", cache, downloader=fetch)
-            )
-        except requests.RequestException as error:
-            reason, kind = f"cannot be downloaded: {error}", ConnectionError
+            return Path(pooch.retrieve(LECTURE_URL, LECTURE_SHA256, target.name, cache, downloader=fetch))
+        except requests.HTTPError as error:
+            kind, reason = ConnectionError, f"cannot be downloaded: {error.response.status_code}"
+        except requests.RequestException as error:  # its last clause tells; addresses and quotes surround it
+            clause = re.split("""['"][,)]""", str(error).rsplit(": ", 1)[-1])[0]
+            kind, reason = ConnectionError, f"cannot be downloaded: {clause}"
         except ValueError:  # pooch: the hash differs
-            reason, kind = (
-                "arrived changed or cut short (its sha256 is not the one expected)",
-                ConnectionError,
-            )
+            kind, reason = ConnectionError, "arrived changed or cut short: its sha256 is not the expected one"
         except OSError as error:
-            reason, kind = f"cannot be kept in {cache}: {error.strerror or error}", OSError
+            kind, reason = OSError, f"cannot be kept in {cache}: {error.strerror or error}"
+    remedy = "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt"
     raise kind(f"the lecture's list of names {reason}\n  from {LECTURE_URL}\n{remedy}") from None
 
 

@@ -1,0 +1,180 @@
+"""load_names("lecture") for real, from a server on loopback: what is kept, and what a failure says."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pooch
+import pytest
+import tqdm
+
+from zth_helpers import names
+from zth_helpers.names import load_names
+
+LIST = "\n".join(f"name{'abcdefgh'[i % 8] * (i // 8 % 9)}" for i in range(5000)).encode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests += 1
+        status, length, body = self.server.answer
+        self.send_response(status)
+        if length:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = 0
+        server.answer = 200, len(LIST), LIST
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(server, tmp_path, monkeypatch) -> Path:
+    """An empty cache that does not exist yet; LIST stands for the lecture's list."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(names, "source", None)
+    monkeypatch.setattr(names, "LECTURE_URL", f"http://127.0.0.1:{server.server_port}/names.txt")
+    monkeypatch.setattr(names, "LECTURE_SHA256", names.sha256(LIST))
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    return tmp_path / "cache" / "zth_helpers"
+
+
+def kept(cache: Path) -> list[str]:
+    return sorted(os.listdir(cache)) if cache.exists() else []
+
+
+def refused(error: type[Exception]) -> str:
+    """What load_names says; every refusal must name the address and the way out."""
+    with pytest.raises(error) as caught:
+        load_names("lecture")
+    text = str(caught.value)
+    assert names.LECTURE_URL in text
+    assert "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt" in text
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__  # one error, not a chain
+    assert names.source is None
+    return text
+
+
+def test_good_file_is_kept_and_used_without_a_network(server, cache, monkeypatch, capsys):
+    monkeypatch.setenv("ZTH_NAMES", "lecture")
+    monkeypatch.setenv("ZTH_QUIET", "0")
+    assert load_names() == LIST.decode().split("\n")
+    assert names.source == "lecture"
+    assert kept(cache) == ["names_lecture.txt"]
+    assert (cache / "names_lecture.txt").read_bytes() == LIST
+    server.answer = 500, 0, b""
+    capsys.readouterr()
+    assert len(load_names("lecture")) == 5000
+    assert server.requests == 1
+    assert capsys.readouterr() == ("", "")  # and without a bar
+
+
+def test_file_named_by_the_user_counts_and_needs_no_server(server, tmp_path):
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(LIST.replace(b"\n", b"\r\n") + b"\r\n")
+    load_names(copy)
+    assert names.source == "lecture" and server.requests == 0
+
+
+def test_damaged_cache_is_loaded_again(cache):
+    cache.mkdir(parents=True)
+    (cache / "names_lecture.txt").write_bytes(LIST[:100])
+    assert len(load_names("lecture")) == 5000
+    assert kept(cache) == ["names_lecture.txt"]
+
+
+def test_wrong_hash(server, cache):
+    server.answer = 200, len(LIST), LIST.replace(b"a", b"b")
+    assert "arrived changed or cut short: its sha256" in refused(ConnectionError)
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize("announced", [len(LIST), 0])
+def test_truncated(server, cache, announced):
+    server.answer = 200, announced, LIST[:9000]
+    reason = (
+        "downloaded: IncompleteRead(9000 bytes read, 35919 more expected)\n" if announced else "cut short"
+    )
+    assert reason in refused(ConnectionError)
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_error_status(server, cache, status):
+    server.answer = status, 3, b"sad"
+    assert f"cannot be downloaded: {status}" in refused(ConnectionError)
+    assert kept(cache) == []
+
+
+def test_refused_connection(cache, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(names, "LECTURE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/names.txt")
+    assert re.search(r"refused\S*\n", refused(ConnectionError))
+    assert kept(cache) == []
+
+
+def test_cache_that_cannot_be_made(cache):
+    cache.parent.write_text("a file where a folder is needed")  # holds for root too
+    text = refused(OSError)
+    assert f"cannot be kept in {cache}" in text
+    assert "pooch" not in text
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_cache_without_write_permission(cache):
+    cache.mkdir(parents=True)
+    cache.chmod(0o500)
+    assert f"cannot be kept in {cache}" in refused(OSError)
+
+
+def test_cache_that_fills_up(cache, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.move", full)
+    assert f"cannot be kept in {cache}: No space left on device" in refused(OSError)
+    assert kept(cache) == []
+
+
+def test_interrupted_download_leaves_nothing(cache, monkeypatch):
+    def interrupt(self, n=1):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tqdm.tqdm, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load_names("lecture")
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize("quiet", ["0", "1"])
+def test_progress_bar(cache, monkeypatch, capsys, quiet):
+    monkeypatch.setenv("ZTH_QUIET", quiet)
+    load_names("lecture")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("the lecture's names" in err) == (quiet == "0")
+    assert quiet == "0" or err == ""  # no log line either: it would be stored in the notebook
+
+
+def test_the_address_is_a_fixed_commit(monkeypatch):
+    monkeypatch.undo()
+    assert names.LECTURE_URL.startswith("https://")
+    assert len(names.LECTURE_URL.split("/")[-2]) == 40  # a commit, not a branch
