@@ -9,14 +9,26 @@ from zth_helpers.plots.data import (
     saturation_image,
 )
 from zth_helpers.plots.figure import Figure, table
+from zth_helpers.plots.training import (
+    activation_histograms,
+    gradient_histograms,
+    statistics_heatmap,
+    update_ratios,
+    weight_gradient_histograms,
+)
 
 __all__ = [
     "Figure",
     "activation_functions",
+    "activation_histograms",
     "bigram_heatmap",
     "embedding_scatter",
+    "gradient_histograms",
     "learning_rate_finder",
     "loss_curve",
     "saturation_image",
+    "statistics_heatmap",
     "table",
+    "update_ratios",
+    "weight_gradient_histograms",
 ]
