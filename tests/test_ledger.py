@@ -237,6 +237,14 @@ def test_full(capsys, monkeypatch, rows):
     assert len(rows()) == 1
 
 
+def test_a_run_that_the_lecture_does_not_have_says_so(capsys, monkeypatch):
+    budget(4_000, quick=200, whose="our")
+    assert capsys.readouterr().out == "200 steps instead of our 4,000; ZTH_FULL=1 runs them all\n"
+    monkeypatch.setenv("ZTH_FULL", "1")
+    budget(4_000, quick=200, whose="our")
+    assert capsys.readouterr().out == "4,000 steps\n"
+
+
 @pytest.mark.parametrize("value", ["", "0"])
 def test_full_switched_off(monkeypatch, value):
     monkeypatch.setenv("ZTH_FULL", value)

@@ -126,16 +126,19 @@ def record(what: str, ours, theirs, same: bool, tol: float, differs: str | None)
         raise OSError(f"ZTH_LEDGER={path} cannot be written: {error.strerror}") from None
 
 
-def budget(lecture: int, quick: int) -> int:
-    """The number of training steps: `quick` by default, the `lecture`'s with ZTH_FULL=1; prints which."""
+def budget(lecture: int, quick: int, whose: str = "the lecture's") -> int:
+    """The number of training steps: `quick` by default, the `lecture`'s with ZTH_FULL=1; prints which.
+
+    `whose` names the full count in that line, for a run that the lecture does not have.
+    """
     global cut_short
     if not 0 < quick <= lecture:
         raise ValueError(f"quick steps must be between 1 and the lecture's {lecture:,}, got {quick:,}")
     if names.switched_on("ZTH_FULL") or quick == lecture:
-        print(f"{lecture:,} steps, as in the lecture")
+        print(f"{lecture:,} steps" + (", as in the lecture" if whose == "the lecture's" else ""))
         return lecture
     cut_short = True
-    print(f"{quick:,} steps instead of the lecture's {lecture:,}; ZTH_FULL=1 runs them all")
+    print(f"{quick:,} steps instead of {whose} {lecture:,}; ZTH_FULL=1 runs them all")
     return quick
 
 
