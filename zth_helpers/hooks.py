@@ -1,33 +1,37 @@
-"""How Monitor attaches to a torch.nn.Module: which modules are layers, what they return, hooks that let go."""
+"""How Monitor attaches to a torch.nn.Module: what counts as a layer, and hooks that let go."""
 
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from zth_helpers.samples import summarise
+
 OPAQUE = (nn.MultiheadAttention,)  # use their children's weights without calling them: one layer each
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # are never called
+MAX_TURNS = 8  # recorded calls of one module within one forward pass: name, name#2, …
 
 
 class Hook:
-    """Calls `method(*args, …)` of a monitor while there is one, and always returns None.
+    """Calls `method(*args, …)` of its owner while there is one, and always returns None.
 
-    A hook that returned anything would replace the layer's output. It holds the monitor weakly and turns
-    to a hook that does nothing in copies and pickles of the model; torch.compile runs it as plain Python.
+    A hook that returned anything would replace the layer's output. It holds its owner weakly, does nothing
+    in copies and pickles of the model, and torch.compile leaves it to plain Python.
     """
 
-    def __init__(self, monitor=None, method: str = "", *args):
-        self.monitor = (lambda: None) if monitor is None else weakref.ref(monitor)
+    def __init__(self, owner=None, method: str = "", *args):
+        self.owner = (lambda: None) if owner is None else weakref.ref(owner)
         self.method, self.args = method, args
 
     @torch.compiler.disable
     def __call__(self, *args) -> None:
-        monitor = self.monitor()
-        if monitor is not None:
-            getattr(monitor, self.method)(*self.args, *args)
+        owner = self.owner()
+        if owner is not None:
+            getattr(owner, self.method)(*self.args, *args)
 
     def __reduce__(self):
         return Hook, ()
@@ -45,14 +49,14 @@ def unwrap(model):
 
 
 def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(dotted name, module) of each module that computes by itself, once each if shared."""
+    """(dotted name, module) of each module that computes by itself; a shared one comes once."""
     inside: tuple[str, ...] = ()
     for name, module in model.named_modules():
-        children = [child for child, _ in module.named_children() if child != "parametrizations"]
         if name.startswith(inside) or "parametrizations" in name.split("."):
             continue
+        children = [child for child, _ in module.named_children() if child != "parametrizations"]
         if isinstance(module, OPAQUE):
-            inside += (name + ".",)
+            inside += (name + "." if name else "",)
         if isinstance(module, OPAQUE) or not (children or isinstance(module, CONTAINERS)):
             yield name or type(module).__name__, module
 
@@ -66,3 +70,59 @@ def tensors(output) -> Iterator[Tensor]:
         yield from (t for value in output.values() for t in tensors(value))
     elif isinstance(output, tuple | list):
         yield from (t for value in output for t in tensors(value))
+
+
+class Columns(dict):
+    """What samples hold, column by column: {name: layer}. A layer can have several (`name#2`, `name[1]`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.kinds: dict[str, str] = {}  # of all watched layers, in the order of listing
+        self.calls: Counter[str] = Counter()
+
+    def named(self, layer: str, turn: int, found: list[Tensor]) -> list[tuple[str, Tensor]]:
+        """Names what the layer has put out at its turn-th call, and makes columns for it."""
+        name = layer if turn == 1 else f"{layer}#{turn}"
+        names = [name] if len(found) == 1 else [f"{name}[{i}]" for i in range(len(found))]
+        self.update((n, layer) for n in names if n not in self)
+        return list(zip(names, found))
+
+
+class ModuleWatch:
+    """The hooks on modules. While `on`, a layer's output is reduced at once (a later in-place operation would
+    overwrite it) and so is its gradient, by a hook on the output: those on modules break in-place ReLUs."""
+
+    def __init__(self, columns: Columns):
+        self.columns, self.on = columns, True
+        self.shown: dict[str, list] = {}  # name -> [summary of the output, of its gradient or None]
+        self.turns: Counter[str] = Counter()  # calls within one pass of a model
+
+    def attach(self, model: nn.Module, prefix: str) -> list:
+        """Hooks all layers of the model; returns the handles."""
+        handles = [model.register_forward_pre_hook(Hook(self, "new_pass", prefix))]
+        for name, module in leaves(model):
+            self.columns.kinds[prefix + name] = type(module).__name__
+            handles.append(module.register_forward_hook(Hook(self, "output", prefix + name)))
+        return handles
+
+    def new_pass(self, prefix: str, module: nn.Module, args) -> None:
+        """Of several passes before one step the last counts; an interrupted one is forgotten."""
+        if self.on and module.training and torch.is_grad_enabled():
+            for name in [name for name in self.shown if name.startswith(prefix)]:
+                del self.shown[name]
+            self.turns.clear()
+
+    def output(self, layer: str, module: nn.Module, args, output) -> None:
+        if not (self.on and module.training and torch.is_grad_enabled()):
+            return
+        self.columns.calls[layer] += 1
+        self.turns[layer] += 1
+        if self.turns[layer] <= MAX_TURNS:
+            for name, out in self.columns.named(layer, self.turns[layer], list(tensors(output))):
+                self.shown[name] = [summarise([out], [self.columns.kinds[layer]]), None]
+                if out.requires_grad:
+                    out.register_hook(Hook(self, "gradient", name))
+
+    def gradient(self, name: str, gradient: Tensor) -> None:
+        if name in self.shown:
+            self.shown[name][1] = summarise([gradient])

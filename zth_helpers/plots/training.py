@@ -43,7 +43,8 @@ def weight_gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
 def update_ratios(mon: Monitors) -> Figure:
     """log10 of update:data for each weight over time, with the line at −3, the lecture's rule of thumb.
 
-    Far below it a weight learns too slowly, far above it is thrown about. Needs lr= in mon.step or an optimizer.
+    Far below it a weight learns too slowly, far above it is thrown about. Needs lr= in mon.step, or an
+    optimizer.
     """
     mons = _by_name(mon)
     figure, axes = _panels(mons, 3.9)
@@ -76,7 +77,7 @@ def update_ratios(mon: Monitors) -> Figure:
 
 
 def statistics_heatmap(mon: Monitors) -> Figure:
-    """Each layer over time: spread of its outputs, saturated share, spread of its gradients (log10 of spreads)."""
+    """Each layer over time: log10 of its outputs' std, saturated share, log10 of its gradients' std."""
     mons = _by_name(mon)
     depth = max(len(m.layer_names) for m in mons.values())
     figure = Figure(9.0, len(mons) * (1.6 + 0.2 * depth))
@@ -122,6 +123,7 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
     for (name, m), ax in zip(mons.items(), axes):
         _need_samples(m)
         seen, weights = getattr(m, what), what == "parameter_grads"
+        steps = m.weight_steps if weights else m.steps
         chosen = _weights(m) if weights else _activations(m)
         chosen = [i for i in chosen if seen.hist[at, i].any()]
         if not chosen:
@@ -131,7 +133,7 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
             mean, std = float(seen.mean[at, i]), float(seen.std[at, i])
             if weights:
                 header = ("weight", "shape", "mean", "std", "grad:data")
-                ratio = float(m.grad_data[at, i])
+                ratio = float(m.grad_data[np.abs(m.steps - steps[at]).argmin(), i])
                 rows.append(_named(mons, name, (m.parameter_names[i], _shape(m, i), mean, std, ratio)))
                 labels.append(f"{m.parameter_names[i]} {_shape(m, i)}: std {std:.1e}, grad:data {ratio:.1e}")
             else:
@@ -153,11 +155,10 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
             what, "weight gradients"
         )
         lines = [(colour, labels[chosen.index(i)]) for colour, i in _lines(chosen)]
-        _finish(ax, _title(name, f"{title}, step {m.steps[at]}"), xlabel, "density", lines)
+        _finish(ax, _title(name, f"{title}, step {steps[at]}"), xlabel, "density", lines)
     axes[0].set_xlim(min(lo for lo, _ in reach), max(hi for _, hi in reach))  # shared; the far tails are cut
     axes[0].set_ylim(0, 1.05 * min(max(peaks), 4 * float(np.median(peaks))))
-    step = next(iter(mons.values())).steps[at]
-    figure.twin = f"{title}, step {step}\n" + table(_named(mons, "run", header), rows)
+    figure.twin = f"{title}, step {steps[at]}\n" + table(_named(mons, "run", header), rows)
     return figure
 
 
