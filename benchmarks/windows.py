@@ -3,7 +3,7 @@
     python benchmarks/windows.py
 
 Both make the same two tensors from the same words, in turn, in one process; medians of several runs (two
-of a hundredfold list, whose loop takes most of a minute and about 2 GB). Threads change nothing: neither uses them.
+of a hundredfold list, whose loop takes most of a minute and about 2 GB). Neither uses threads.
 """
 
 from __future__ import annotations

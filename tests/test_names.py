@@ -203,7 +203,7 @@ def test_split_equals_the_lectures(n, seed):
 def test_split_sizes():
     words = [str(i) for i in range(32_033)]  # as many as the lecture's
     assert [len(part) for part in split_words(words)] == [25_626, 3_203, 3_204]
-    assert [len(p) for p in split_words(words[:10], fractions=(0.7, 0.2, 0.1))] == [7, 2, 1]
+    assert [len(p) for p in split_words(words[:30], fractions=(0.7, 0.2, 0.1))] == [21, 6, 3]
     assert [len(p) for p in split_words(words[:9], fractions=(0.5, 0.5))] == [4, 5]
     random.seed(1)
     split_words(words[:10])

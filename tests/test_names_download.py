@@ -165,13 +165,17 @@ def test_interrupted_download_leaves_nothing(cache, monkeypatch):
 
 
 @pytest.mark.parametrize("quiet", ["0", "1"])
-def test_progress_bar(cache, monkeypatch, capsys, quiet):
+def test_progress_bar(cache, monkeypatch, capsys, caplog, quiet):
+    pooch.get_logger().setLevel("INFO")  # as it is at first
+    pooch.get_logger().addHandler(caplog.handler)
     monkeypatch.setenv("ZTH_QUIET", quiet)
     load_names("lecture")
+    pooch.get_logger().removeHandler(caplog.handler)
     out, err = capsys.readouterr()
     assert out == ""
     assert ("the lecture's names" in err) == (quiet == "0")
-    assert quiet == "0" or err == ""  # no log line either: it would be stored in the notebook
+    assert quiet == "0" or err == ""
+    assert caplog.text == ""  # no log line either: it would be stored in the notebook
 
 
 def test_the_address_is_a_fixed_commit(monkeypatch):
