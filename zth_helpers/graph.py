@@ -89,7 +89,7 @@ def dot_source(numbers: dict, direction: str) -> str:
         text = " | ".join(field for field in fields if field)
         dot.node(f"n{i}", text, shape="record", fillcolor="white" if node._prev else "#e8f0fa")
         if node._prev:
-            dot.node(f"n{i}op", graphviz.escape(operation(node)), shape="oval", **oval)
+            dot.node(f"n{i}op", graphviz.escape(operation(node).replace("&", "&amp;")), shape="oval", **oval)
             dot.edge(f"n{i}op", f"n{i}")
             for child in node._prev:
                 dot.edge(f"n{numbers[child]}", f"n{i}op")
@@ -130,7 +130,7 @@ def show(x) -> str:
 
 def escape(text: str) -> str:
     """Text in which no character means anything to a record of DOT."""
-    return re.sub(r"([\\|{}<>])", r"\\\1", text)
+    return re.sub(r"([\\|{}<>])", r"\\\1", text.replace("&", "&amp;"))
 
 
 def find_renderer() -> str:
