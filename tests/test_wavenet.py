@@ -136,6 +136,9 @@ def test_nodes_of_diondre(nb):
     nodes = [node for node in nb.tree_nodes(range(8)) if node[0] > 0]
     assert (len(nodes), len(set(nodes))) == (56, 34)
     assert [sum(level == n[0] for n in set(nodes)) for level in (1, 2, 3)] == [14, 12, 8]
+    # a node stands at the last letter that it has seen
+    last = {level: [at for lv, at in nb.tree_nodes([2]) if lv == level] for level in range(4)}
+    assert last == {0: list(range(2, 10)), 1: [3, 5, 7, 9], 2: [5, 9], 3: [9]}
     figure = nb.draw_trees("diondre", list(range(8)))
     assert figure.twin.splitlines()[-1].split() == ["all", "56", "34"]
 
