@@ -191,6 +191,7 @@ class Monitor:
                 if summary is not None:
                     row["numbers"][i, at[name]], row["hist"][i, at[name]] = summary[0][0], summary[1][0]
         shown.clear()
+        self._modules.turns.clear()
         self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
         samples.append(step=self._now, grad_data=grad_data, **row)
         if self._parameters.on:
@@ -234,7 +235,9 @@ class Monitor:
 
     @property
     def layer_names(self) -> list[str]:
-        return list(self._columns.kinds if self._samples is None else self._columns)
+        if self._samples is None:
+            return list(self._columns.kinds)
+        return list(self._columns)[: self._samples["numbers"].shape[2]]  # those seen since wait for a sample
 
     @property
     def layer_kinds(self) -> list[str]:
