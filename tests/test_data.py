@@ -73,7 +73,8 @@ def test_shipped_list_is_what_design_says():
         ("Jean-Luc", None),
         ("Anna Maria", None),
         ("O", None),
-        ("Bartholomewvander", None),
+        ("Bartholomewjames", None),  # 16 letters
+        ("Bartholomewjame", "bartholomewjame"),
         ("Emine.", None),
     ],
 )

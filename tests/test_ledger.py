@@ -118,6 +118,7 @@ def test_within_the_tolerance(measured, lecture, tol):
         (2.4540 * 0.994, 2.4540, "agree to 0.50%"),
         (-2.4540, 2.4540, "agree to 0.50%"),
         (0.006, 0.0, "agree to 0.50%"),
+        (0.004, 0.001, "agree to 0.50%"),  # the tolerance is relative, unless to zero
         (11_898, 11_897, "be equal"),  # a float would be within the tolerance
         (math.inf, 3.0, "agree"),
         (3.0, math.inf, "agree"),
@@ -147,10 +148,13 @@ def test_known_difference_is_printed_not_checked(capsys, rows):
     assert row["same"] is False and row["differs"] == "stale state in the published notebook"
 
 
-def test_difference_that_was_not_one(capsys, rows):
+def test_difference_that_was_not_one(capsys, monkeypatch, rows):
     compare("loss", 2.4540, lecture=2.4540, differs="unseeded")
     assert capsys.readouterr().out.endswith("  ✓\n")
     assert rows()[0]["same"] is True
+    monkeypatch.setattr(names, "source", "shipped")
+    compare("loss", 2.4540, lecture=2.4540, differs="unseeded")
+    assert capsys.readouterr().out.endswith("(its list)\n")
 
 
 @pytest.mark.parametrize("source", ["shipped", "lecture"])
