@@ -119,6 +119,14 @@ def test_loss_curve_averages_whole_blocks():
     assert str(plots.loss_curve(list(losses), 20)) == str(fig)  # a list of one-element tensors
 
 
+def test_loss_curve_of_a_bad_start_uses_a_log_scale():
+    bad = [30.0, *[2.5] * 50]
+    assert plots.loss_curve(bad, 1).axes[0].get_yscale() == "log"
+    assert "log scale" in plots.loss_curve(bad, 1).axes[0].get_ylabel()
+    assert plots.loss_curve(bad[1:], 1).axes[0].get_yscale() == "linear"
+    assert plots.loss_curve([*bad, -1.0], 1).axes[0].get_yscale() == "linear"
+
+
 def test_learning_rate_finder_marks_the_valley():
     lrs = 10 ** torch.linspace(-3, 0, 1000)
     fig = plots.learning_rate_finder(lrs, (torch.log10(lrs) + 1) ** 2, constant=torch.full((1000,), 0.5))
@@ -137,6 +145,16 @@ def test_embedding_scatter_places_every_letter():
     assert [r[0] + r[-1] for r in rows(fig)[1:]] == [".o", "ac", "bn", "ca", "nb", "o."]
     drawn = np.concatenate([c.get_offsets() for c in fig.axes[0].collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, C.tolist()))
+
+
+def test_embedding_scatter_keeps_the_crowd_readable_beside_an_outlier():
+    C = torch.randn((6, 2), generator=torch.Generator().manual_seed(0))
+    C[3] = torch.tensor([500.0, -700.0])
+    fig = plots.embedding_scatter(C, VOCAB)
+    assert ["c", "500.00", "-700.00"] == rows(fig)[4][:3]
+    notes = [t for t in fig.axes[0].texts if "beyond" in t.get_text()]
+    assert [t.get_text() for t in notes] == ["beyond: (500.00, -700.00)"]
+    assert fig.axes[0].get_xlim()[1] < 20 and fig.axes[0].get_ylim()[0] > -20
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure, table
 
@@ -191,11 +192,18 @@ def loss_curve(losses, window: int = 1000) -> Figure:
         markersize=3,
         label=f"mean of {window:,} steps",
     )
+    scale = ""
+    if 0 < 3 * np.median(losses) < losses.max() and losses.min() > 0:  # a bad start would press the rest flat
+        scale = ", log scale"
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)))
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(color=GRID, linewidth=0.6)
     ax.set(
         title=f"Loss over {len(losses):,} steps: {means[0]:.3f} → {means[-1]:.3f}",
         xlabel="training step",
-        ylabel="loss (nats)",
+        ylabel=f"loss (nats{scale})",
     )
     ax.legend(fontsize=9, frameon=False, labelcolor=INK)
     return fig
@@ -246,7 +254,10 @@ def stats(x: np.ndarray) -> list[str]:
 
 
 def embedding_scatter(C, vocab) -> Figure:
-    """The rows of a 2-D embedding C (V, 2), each drawn as its letter; vowels and '.' have own colours."""
+    """The rows of a 2-D embedding C (V, 2), each drawn as its letter; vowels and '.' have own colours.
+
+    A letter far outside of the crowd is drawn at the edge, with its coordinates beside it.
+    """
     C = numbers(C, "C", ("characters", "dimensions")).astype(np.float64)
     letters = symbols(vocab, C.shape[0], "C")
     if C.shape[1] != 2:
@@ -262,13 +273,22 @@ def embedding_scatter(C, vocab) -> Figure:
     ]
     fig = Figure(6.4, 6.4, table(["character", "x", "y", "nearest"], rows))
     ax = fig.add_subplot()
+    centre = np.median(C, axis=0)
+    reach = 2.5 * np.percentile(np.abs(C - centre), 80, axis=0) + 1e-9
+    shown = np.clip(C, centre - reach, centre + reach)  # one letter far out must not squeeze all the others
     kinds = ["vowels" if c in VOWELS else "end '.'" if c == "." else "other letters" for c in letters]
     for kind, colour in zip(("vowels", "other letters", "end '.'"), (COLOURS[1], COLOURS[0], INK)):
-        here = C[[k == kind for k in kinds]]
+        here = shown[[k == kind for k in kinds]]
         if len(here):
-            ax.scatter(here[:, 0], here[:, 1], s=190, color=colour, label=kind, edgecolors=PAPER, zorder=2)
-    for letter, (x, y) in zip(letters, C):
-        ax.annotate(letter, (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=10, zorder=3)
+            ax.scatter(here[:, 0], here[:, 1], s=160, color=colour, label=kind, edgecolors=PAPER, zorder=2)
+    for letter, (x, y), at in zip(letters, C, shown):
+        ax.annotate(letter, at, ha="center", va="center_baseline", color=PAPER, fontsize=10, zorder=3)
+        if (at != (x, y)).any():
+            side = "left" if at[0] < centre[0] else "right"
+            note = f"beyond: ({x:.2f}, {y:.2f})"
+            ax.annotate(
+                note, at, (0, -12), textcoords="offset points", ha=side, va="top", fontsize=8, color=INK
+            )
     ax.margins(0.08)
     ax.grid(color=GRID, linewidth=0.6, zorder=0)
     ax.set(title="The embedding of each character", xlabel="C[:, 0]", ylabel="C[:, 1]")
