@@ -77,10 +77,10 @@ def dot_source(numbers: dict, direction: str) -> str:
         import graphviz
     except ImportError:
         return ""
-    font = {"fontname": "Courier", "fontsize": "11", "fontcolor": INK, "color": INK}
+    font = {"fontname": "Courier", "fontsize": "10", "fontcolor": INK, "color": INK}
     oval = {"fillcolor": "#f6e9cf", "width": "0.3", "margin": "0.05,0.02"}
     dot = graphviz.Digraph(
-        graph_attr={"rankdir": direction, "bgcolor": PAPER, "ranksep": "0.3", "nodesep": "0.15"},
+        graph_attr={"rankdir": direction, "bgcolor": PAPER, "ranksep": "0.2", "nodesep": "0.15"},
         node_attr=font | {"style": "filled", "fillcolor": "white", "height": "0.3"},
         edge_attr={"color": INK, "arrowsize": "0.6"},
     )
@@ -145,7 +145,10 @@ def render(source: str) -> tuple[str, str | None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Graphviz warns of fonts that it replaces
                 svg = renderer(source)
-            return name, svg[svg.index("<svg") :]
+            # as wide as the page at most, wherever it is shown
+            return name, svg[svg.index("<svg") :].replace(
+                "<svg", '<svg style="max-width:100%;height:auto"', 1
+            )
         except Exception:  # not installed, no library, no program, a broken one: the next may work
             continue
     return "text", None

@@ -1,0 +1,198 @@
+"""Notebook 01's engines: seconds per training step on the moons, and time per node as graphs grow.
+
+    python benchmarks/engine.py          (about two minutes; nothing else should run meanwhile)
+
+The engines come out of the notebook; only the lecture's, closures that hold their own node, children in a
+set, recursive order, is written here. They take turns, step by step; medians, and ratios to the lecture's
+in the same round. Each is timed as everybody runs it, with Python's garbage collector on, and with it off
+(then the lecture's circles are collected between the steps, outside of the clock).
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.lesson import definitions
+
+ROUNDS = 9
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+lesson = definitions("01_micrograd")
+Value, Node = lesson["Value"], lesson["Node"]
+
+
+class LectureValue:
+    """The engine as lecture 1 leaves it, in the operations that the moons need."""
+
+    def __init__(self, data, children=(), op=""):
+        self.data = data
+        self.grad = 0
+        self._backward = lambda: None
+        self._prev = set(children)
+        self._op = op
+
+    def __add__(self, other):
+        other = other if isinstance(other, LectureValue) else LectureValue(other)
+        out = LectureValue(self.data + other.data, (self, other), "+")
+
+        def _backward():
+            self.grad += out.grad
+            other.grad += out.grad
+
+        out._backward = _backward
+        return out
+
+    def __mul__(self, other):
+        other = other if isinstance(other, LectureValue) else LectureValue(other)
+        out = LectureValue(self.data * other.data, (self, other), "*")
+
+        def _backward():
+            self.grad += other.data * out.grad
+            other.grad += self.data * out.grad
+
+        out._backward = _backward
+        return out
+
+    def relu(self):
+        out = LectureValue(self.data if self.data > 0 else 0, (self,), "ReLU")
+
+        def _backward():
+            self.grad += (out.data > 0) * out.grad
+
+        out._backward = _backward
+        return out
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def backward(self):
+        order, visited = [], set()
+
+        def visit(v):
+            if v not in visited:
+                visited.add(v)
+                for child in v._prev:
+                    visit(child)
+                order.append(v)
+
+        visit(self)
+        self.grad = 1
+        for v in reversed(order):
+            v._backward()
+
+
+def lecture_model():
+    """The moons network with the lecture's values in place of the notebook's."""
+    model = lesson["moons_model"]()
+    for layer in model.layers:
+        for neuron in layer.neurons:
+            neuron.w = [LectureValue(w.data) for w in neuron.w]
+            neuron.b = LectureValue(neuron.b.data)
+    return model
+
+
+def engines() -> dict[str, tuple]:
+    """Name -> (model, inputs); the same network and data in each."""
+    X, _ = lesson["make_moons"](100, 0.1, 1337)
+    rows = X.tolist()
+    nodes = [[Node(x) for x in row] for row in rows]
+    return {
+        "the lecture's closures": (lecture_model(), [[LectureValue(x) for x in row] for row in rows]),
+        "the notebook's closures": (lesson["moons_model"](), rows),
+        "slopes and a tape": (lesson["NodeMLP"](lesson["moons_model"](), lesson["sum_of_products"]), nodes),
+        "and whole sums": (lesson["NodeMLP"](lesson["moons_model"](), lesson["dot"]), nodes),
+    }
+
+
+def training_steps(rounds: int, collect: bool) -> list[dict]:
+    """A row per engine: median seconds of a step, and ratio (median, lowest, highest) to the lecture's."""
+    _, y = lesson["make_moons"](100, 0.1, 1337)
+    targets, ways = y.tolist(), engines()
+    seconds = {name: [] for name in ways}
+    losses = {name: [] for name in ways}
+    for k in tqdm(range(rounds), desc=f"training, gc {'on' if collect else 'off'}", leave=False):
+        for name, (model, inputs) in ways.items():
+            gc.collect()
+            if not collect:
+                gc.disable()
+            start = time.perf_counter()
+            loss, _ = lesson["moons_loss"](model, inputs, targets)
+            lesson["descend"](model, loss, k)
+            seconds[name].append(time.perf_counter() - start)
+            gc.enable()
+            losses[name].append(loss.data)
+            del loss
+    first, *others = losses.values()
+    for other in others:  # the same gradients, or the losses would part
+        assert all(abs(a - b) < 1e-9 * a for a, b in zip(first, other))
+    slow = seconds["the lecture's closures"]
+    rows = []
+    for name, times in seconds.items():
+        ratios = [a / b for a, b in zip(slow, times)]
+        rows.append(
+            {
+                "engine": name,
+                "gc": "on" if collect else "off",
+                "ms": 1e3 * statistics.median(times),
+                "ratio": statistics.median(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
+            }
+        )
+    return rows
+
+
+def expression(Number: type, size: int):
+    """A random graph of `size` operations over 100 leaves, data kept near 1."""
+    rng = random.Random(size)
+    values = [Number(rng.uniform(0.5, 1.5)) for _ in range(100)]
+    for _ in range(size // 2):
+        values.append((values[rng.randrange(len(values))] + values[-1]) * 0.5)
+    return values[-1]
+
+
+def growth(Number: type, size: int) -> float:
+    """Nanoseconds per operation, forward and backward together."""
+    gc.collect()
+    start = time.perf_counter()
+    root = expression(Number, size)
+    root.backward()
+    return 1e9 * (time.perf_counter() - start) / size
+
+
+def measure(rounds: int = ROUNDS, sizes: tuple[int, ...] = SIZES) -> tuple[list[dict], list[dict]]:
+    """Rows of the training steps (see `training_steps`), and of nanoseconds per operation for each size."""
+    steps = [row for collect in (True, False) for row in training_steps(rounds, collect)]
+    sizes_rows = []
+    gc.disable()
+    for size in tqdm(sizes, desc="graph sizes", leave=False):
+        runs = [(growth(Value, size), growth(Node, size)) for _ in range(5)]
+        closures, nodes = (statistics.median(column) for column in zip(*runs))
+        sizes_rows.append({"operations": size, "closures_ns": closures, "node_ns": nodes})
+    gc.enable()
+    return steps, sizes_rows
+
+
+def table(steps: list[dict], sizes: list[dict]) -> str:
+    lines = [
+        "| engine | gc | ms per step | faster than the lecture's (lowest to highest) |",
+        "|---|---|--:|--:|",
+    ]
+    for row in steps:
+        spread = f"×{row['ratio']:.1f} (×{row['low']:.1f} to ×{row['high']:.1f})"
+        lines.append(f"| {row['engine']} | {row['gc']} | {row['ms']:.1f} | {spread} |")
+    lines += ["", "Nanoseconds per operation, forward and backward (gc off, median of 5):", ""]
+    lines += ["| operations | closures | slopes and a tape |", "|--:|--:|--:|"]
+    for row in sizes:
+        lines.append(f"| {row['operations']:,} | {row['closures_ns']:.0f} | {row['node_ns']:.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(*measure()))
