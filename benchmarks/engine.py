@@ -4,7 +4,7 @@
 
 The engines come out of the notebook; only the lecture's, closures that hold their own node, children in a
 set, recursive order, is written here. They take turns, step by step; medians, and ratios to the lecture's
-in the same round. Each is timed as everybody runs it, with Python's garbage collector on, and with it off
+in the same round. Processor time, since all of it is single-threaded Python. Each is timed as everybody runs it, with Python's garbage collector on, and with it off
 (then the lecture's circles are collected between the steps, outside of the clock).
 """
 
@@ -121,10 +121,10 @@ def training_steps(rounds: int, collect: bool) -> list[dict]:
             gc.collect()
             if not collect:
                 gc.disable()
-            start = time.perf_counter()
+            start = time.process_time()
             loss, _ = lesson["moons_loss"](model, inputs, targets)
             lesson["descend"](model, loss, k)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
             gc.enable()
             losses[name].append(loss.data)
             del loss
@@ -160,10 +160,10 @@ def expression(Number: type, size: int):
 def growth(Number: type, size: int) -> float:
     """Nanoseconds per operation, forward and backward together."""
     gc.collect()
-    start = time.perf_counter()
+    start = time.process_time()
     root = expression(Number, size)
     root.backward()
-    return 1e9 * (time.perf_counter() - start) / size
+    return 1e9 * (time.process_time() - start) / size
 
 
 def measure(rounds: int = ROUNDS, sizes: tuple[int, ...] = SIZES) -> tuple[list[dict], list[dict]]:
