@@ -22,7 +22,11 @@ def torch_build() -> Row:
         import torch
     except ImportError as error:
         return False, f"does not import: {error}", INSTALL
-    return True, f"{torch.__version__} ({'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'})", ""
+    return (
+        True,
+        f"{torch.__version__} ({'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'})",
+        "",
+    )
 
 
 def kernel() -> Row:
@@ -38,7 +42,10 @@ def kernel() -> Row:
         return False, "no kernel named python3", remedy
     command = spec.argv[0]
     # A bare "python" means the interpreter that runs the server: this one.
-    here = not os.path.isabs(command) or Path(command).absolute().parent == Path(sys.executable).absolute().parent
+    here = (
+        not os.path.isabs(command)
+        or Path(command).absolute().parent == Path(sys.executable).absolute().parent
+    )
     return here, f"python3 -> {sys.executable if not os.path.isabs(command) else command}", remedy
 
 

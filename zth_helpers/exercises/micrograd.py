@@ -1,0 +1,288 @@
+"""Exercises of lecture 1: slopes by hand and by nudging, and what an engine needs."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import torch
+
+from zth_helpers.exercises.core import Wrong, exercise
+from zth_helpers.exercises.judging import call, expect, require
+
+
+class Number:
+    """What the judges pass where a `Value` is asked for: data, grad, and the children."""
+
+    def __init__(self, data: float = 0.0, grad: float = 0.0, _prev: tuple = ()):
+        self.data, self.grad, self._prev = data, grad, _prev
+
+
+def f(a, b, c):
+    """The lecture's function for exercise 1, on floats or tensors."""
+    sin = torch.sin if isinstance(b, torch.Tensor) else math.sin
+    return -(a**3) + sin(3 * b) - 1.0 / c + b**2.5 - a**0.5
+
+
+def points(seed: int, n: int = 5) -> list[tuple[float, float, float]]:
+    """Random points where f is smooth: a and b positive, c away from 0."""
+    rng = random.Random(seed)
+    return [tuple(rng.uniform(0.5, 4.0) for _ in range(3)) for _ in range(n)]
+
+
+@exercise(
+    "The gradient by hand",
+    official=True,
+    hints=(
+        "Take f apart: five terms, and each contains only one of a, b, c.",
+        "The derivative of x**n is n * x**(n - 1); of sin(3b) it is cos(3b) times the inner derivative.",
+        "-1/c is -(c**-1), so its derivative is +c**-2. Terms in b: 3 cos(3b) and 2.5 b**1.5.",
+    ),
+)
+def gradient_by_hand(gradient):
+    """Lecture 1, exercise 1a: the gradient of f(a, b, c) = -a^3 + sin(3b) - 1/c + b^2.5 - a^0.5."""
+    for a, b, c in [(2.0, 3.0, 4.0), *points(1)]:
+        x = torch.tensor([a, b, c], dtype=torch.float64, requires_grad=True)
+        f(*x).backward()
+        da, db, dc = x.grad.tolist()
+        got = call(gradient, a, b, c)
+        mistakes = {
+            "the derivative of sin(3b) has an inner factor 3 (chain rule)": [
+                da,
+                db - 2 * math.cos(3 * b),
+                dc,
+            ],
+            "the sign of dc: the derivative of -1/c is +1/c²": [da, db, -dc],
+            "the sign of da: both of its terms are negative": [-da, db, dc],
+            "a**0.5 has the derivative 0.5 * a**-0.5": [-3 * a**2 - 0.5 * a**0.5, db, dc],
+            "these are the terms of f, not their slopes": [
+                -(a**3) - a**0.5,
+                math.sin(3 * b) + b**2.5,
+                -1 / c,
+            ],
+        }
+        expect(f"gradient at ({a:.3g}, {b:.3g}, {c:.3g})", got, [da, db, dc], mistakes, rtol=1e-6)
+    return "equal to the true slopes at (2, 3, 4) and at five random points"
+
+
+def nudged(g, x: tuple, i: int, h: float) -> float:
+    return g(*(v + h * (j == i) for j, v in enumerate(x)))
+
+
+def judge_difference(answer, want, mistakes) -> None:
+    """Calls answer(g, point, h), with nudges so large that the kinds of differences differ clearly."""
+
+    def cubic(a, b):
+        return a**3 * b - 2 * b**2
+
+    for g, n in ((f, 3), (cubic, 2)):
+        for x in (p[:n] for p in points(n, 3)):
+            for h in (0.1, 0.01):
+                named = {what: [wrong(g, x, i, h) for i in range(n)] for what, wrong in mistakes.items()}
+                got = call(answer, g, x, h)
+                require(not callable(got), "the answer is a function: return the slopes themselves")
+                expect(f"slopes with h = {h}", got, [want(g, x, i, h) for i in range(n)], named, rtol=1e-7)
+
+
+def forward(g, x, i, h):
+    return (nudged(g, x, i, h) - g(*x)) / h
+
+
+def backward(g, x, i, h):
+    return (g(*x) - nudged(g, x, i, -h)) / h
+
+
+def symmetric(g, x, i, h):
+    return (nudged(g, x, i, h) - nudged(g, x, i, -h)) / (2 * h)
+
+
+def all_at_once(g, x, i, h):
+    return (g(*(v + h for v in x)) - g(*x)) / h
+
+
+@exercise(
+    "The gradient by nudging",
+    official=True,
+    hints=(
+        "Nudge one input by h, leave the others, and see how much g changes per h.",
+        "g(*x) calls g with the numbers of x. A nudged copy: x[:i] + (x[i] + h,) + x[i + 1:].",
+    ),
+)
+def forward_difference(slopes):
+    """Lecture 1, exercise 1b: the forward difference, for any function and any number of inputs."""
+    judge_difference(
+        slopes,
+        forward,
+        {
+            "that is the rise; divide by h": lambda g, x, i, h: forward(g, x, i, h) * h,
+            "that nudges all inputs at once; nudge one at a time": all_at_once,
+            "that is the backward difference: nudge by +h": backward,
+            "the sign is turned round: nudged minus unnudged": lambda *a: -forward(*a),
+            "that is the symmetric difference, which comes next": symmetric,
+        },
+    )
+    return "equal to (g(x + h) − g(x)) / h in every input, for functions of two and of three"
+
+
+@exercise(
+    "A better nudge",
+    official=True,
+    hints=(
+        "Go the same distance to both sides of x.",
+        "The two points are 2h apart.",
+    ),
+)
+def symmetric_difference(slopes):
+    """Lecture 1, exercise 1c: the symmetric difference, whose error shrinks with h² instead of h."""
+    judge_difference(
+        slopes,
+        symmetric,
+        {
+            "the two points are 2h apart, not h": lambda *a: 2 * symmetric(*a),
+            "that is the forward difference: go to both sides": forward,
+            "that is the backward difference: go to both sides": backward,
+            "the sign is turned round: right side minus left side": lambda *a: -symmetric(*a),
+        },
+    )
+    x, h = (2.0, 3.0, 4.0), 1e-3
+    true = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    f(*true).backward()
+    errors = [max(abs(d(f, x, i, h) - true.grad[i].item()) for i in range(3)) for d in (forward, symmetric)]
+    return f"right; at (2, 3, 4) with h = 0.001 it is {errors[0] / errors[1]:,.0f} times closer than forward"
+
+
+@exercise(
+    "Backward through a product",
+    hints=(
+        "The slope of a·b in a is b. Multiply it with what arrives at the product: out.grad.",
+        "A value may be used elsewhere too, and a may be the same object as b: shares add up.",
+        "a.grad += b.data * out.grad, and the same for b.",
+    ),
+)
+def product_backward(backward):
+    """Section 7 of the notebook: pass out.grad on to the children of out = a * b."""
+    require(callable(backward), f"expected a function, got {type(backward).__name__}")
+    for seed in range(3):
+        rng = random.Random(seed)
+        da, db, g, ga, gb = (rng.uniform(-3, 3) for _ in range(5))
+
+        def after(same: bool, before=(ga, gb), da=da, db=db, g=g):
+            a = Number(da, before[0])
+            b = a if same else Number(db, before[1])
+            returned = call(lambda: backward(a, b, Number(a.data * b.data, g)))
+            require(returned is None, "nothing is returned: change a.grad and b.grad")
+            return [a.grad, b.grad]
+
+        mistakes = {
+            "you forgot to multiply with what arrives, out.grad": [ga + db, gb + da],
+            "`=` forgets what a and b have received elsewhere: add with `+=`": [db * g, da * g],
+            "the slope in a is b's data, and the other way round": [ga + da * g, gb + db * g],
+            "the gradients are unchanged": [ga, gb],
+        }
+        expect("a.grad, b.grad", after(same=False), [ga + db * g, gb + da * g], mistakes)
+        twice = {"for a·a both shares must arrive: add with `+=`": [da * g] * 2}
+        expect("a.grad of a·a", after(same=True, before=(0.0, 0.0)), [2 * da * g] * 2, twice)
+    return "shares arrive, add up, and a·a gets both"
+
+
+@exercise(
+    "Topological order without recursion",
+    hints=(
+        "Keep your own stack (a list) of what is still to do, instead of Python's stack of calls.",
+        "Each node is seen twice: first to put its children on the stack, then, when they are done, itself.",
+        "Push (node, False); when popped, push (node, True) and all (child, False); when (node, True) is"
+        " popped, append the node.",
+    ),
+)
+def topological_order(order):
+    """Section 8 of the notebook: every node once, children before parents, at any depth."""
+    for seed in range(4):
+        rng = random.Random(seed)
+        nodes = [Number(i) for i in range(3)]
+        for i in range(3, 30):
+            nodes.append(Number(i, _prev=tuple(rng.choices(nodes, k=2))))
+        root = nodes[-1]
+        below, stack = {}, [root]
+        while stack:
+            node = stack.pop()
+            if node.data not in below:
+                below[node.data] = node
+                stack.extend(node._prev)
+        judge_order(call(lambda root=root: order(root)), below, root)
+    chain = Number(0)
+    for i in range(1, 100_001):
+        chain = Number(i, _prev=(chain, chain))
+    try:
+        found = call(lambda: order(chain))
+    except Wrong as wrong:
+        if "RecursionError" in str(wrong):
+            raise Wrong(
+                "right for small graphs, but a chain of 100,000 nodes breaks Python's recursion"
+            ) from None
+        raise
+    require(
+        isinstance(found, list) and [node.data for node in found] == list(range(100_001)),
+        "a chain of 100,000 nodes, each used twice, does not come out in order",
+    )
+    return "children before parents, each node once, and 100,000 deep"
+
+
+def judge_order(found, below: dict, root: Number) -> None:
+    require(found is not None, "got None: is a `return` missing?")
+    require(isinstance(found, list), f"expected a list of nodes, got {type(found).__name__}")
+    require(all(isinstance(node, Number) for node in found), "the list must hold the nodes themselves")
+    data = [node.data for node in found]
+    require(len(set(data)) == len(data), "a node comes up more than once: remember which were visited")
+    missing = set(below) - set(data)
+    require(root.data not in missing, "the root itself is missing")
+    require(not missing, f"{len(missing)} of {len(below)} nodes are missing: follow every child in _prev")
+    require(len(data) == len(below), "there are nodes in the list that are not below the root")
+    place = {d: i for i, d in enumerate(data)}
+    if any(place[child.data] > place[node.data] for node in found for child in node._prev):
+        turned = all(place[child.data] > place[node.data] for node in found for child in node._prev)
+        raise Wrong(
+            "that is the order from the root down: turn it round"
+            if turned
+            else "a node comes before one of its children: append it after all of them"
+        )
+
+
+@exercise(
+    "Softmax and negative log-likelihood",
+    official=True,
+    hints=(
+        "exp and log are like tanh in the lecture: compute the data, then say how the gradient passes back.",
+        "d exp(x)/dx = exp(x), which you have already; d log(x)/dx = 1/x. Both add to self.grad with +=.",
+        "a / b is a * b**-1. The loss is -(exp of the label's logit / sum of all exps).log().",
+    ),
+)
+def softmax_nll(Value, loss):
+    """Lecture 1, exercise 2: extend Value until softmax + NLL runs, and get torch's gradients."""
+    for logits, label in [([0.0, 3.0, -2.0, 1.0], 3), ([1.5, -0.5, 0.25], 0), ([0.1, 0.2], 1)]:
+        x = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+        truth = torch.nn.functional.cross_entropy(x[None], torch.tensor([label]))
+        truth.backward()
+        p = x.detach().softmax(0)
+        values = call(lambda logits=logits: [Value(v) for v in logits])
+        out = call(lambda values=values, label=label: loss(values, label))
+        require(out is not None, "got None: is a `return` missing?")
+        require(
+            hasattr(out, "data") and hasattr(out, "backward"), f"expected a Value, got {type(out).__name__}"
+        )
+        mistakes = {
+            "that is the probability of the label: its log is missing": p[label].item(),
+            "the sign: a loss is the *negative* log-likelihood": -truth.item(),
+            "the negative probability: its log is missing": -p[label].item(),
+            "that is minus the logit: divide by the sum of all exps": -logits[label],
+            "the mean over all classes: only the label's probability counts": -p.log().mean().item(),
+        }
+        expect(f"loss of {logits} with label {label}", out.data, truth.item(), mistakes, rtol=1e-7)
+        call(lambda out=out: out.backward())
+        grads = [v.grad for v in values]
+        mistakes = {
+            "nothing arrives at the logits: each operation needs its _backward": [0.0] * len(logits),
+            "those are the probabilities: at the label it is p − 1": p,
+            "the sign is turned round": -x.grad,
+        }
+        expect(f"gradients of {logits}", grads, x.grad.tolist(), mistakes, rtol=1e-6)
+    return "loss 2.1755 for the lecture's logits, and torch's gradients for all three cases"
