@@ -4,8 +4,9 @@
 
 The engines come out of the notebook; only the lecture's, closures that hold their own node, children in a
 set, recursive order, is written here. They take turns, step by step; medians, and ratios to the lecture's
-in the same round. Processor time, since all of it is single-threaded Python. Each is timed as everybody runs it, with Python's garbage collector on, and with it off
-(then the lecture's circles are collected between the steps, outside of the clock).
+in the same round, of processor time, since all of it is Python on one thread. Each is timed as everybody
+runs it, with Python's garbage collector on, and with it off (then the lecture's circles are collected
+between the steps, outside of the clock).
 """
 
 from __future__ import annotations
