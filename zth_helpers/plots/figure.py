@@ -42,6 +42,7 @@ class Figure(matplotlib.figure.Figure):
     def png(self) -> bytes:
         """The picture as PNG bytes, the same bytes for the same figure."""
         buffer = io.BytesIO()
+        self.draw_without_rendering()  # the constrained layout settles at the second drawing only
         self.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
 

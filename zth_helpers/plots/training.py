@@ -47,8 +47,8 @@ def update_ratios(mon: Monitors) -> Figure:
     optimizer.
     """
     mons = _by_name(mon)
-    figure, axes = _panels(mons, 3.9)
-    rows = []
+    figure, axes = _panels(mons)
+    rows, legends = [], []
     for (name, m), ax in zip(mons.items(), axes):
         weights = [i for i in _weights(m) if np.isfinite(m.update_data[:, i]).any()]
         if not weights:
@@ -62,14 +62,14 @@ def update_ratios(mon: Monitors) -> Figure:
             ax.plot(m.update_steps, log[:, i], color=colour, lw=0.9)
             labels.append((colour, f"{m.parameter_names[i]} {_shape(m, i)}"))
         ax.axhline(-3, color=INK, lw=1.2, ls="--")
-        _finish(
-            ax, _title(name, "update : data ratio of the weights"), "step", "log10 of update : data", labels
-        )
+        legends.append(labels)
+        _finish(ax, _title(name, "update : data ratio of the weights"), "step", "log10 of update : data")
         middle = len(log) // 2
         for i in weights:
             row = (m.parameter_names[i], _shape(m, i), *(float(log[t, i]) for t in (0, middle, -1)))
             rows.append(_named(mons, name, row))
-    when = [f"step {mons[next(iter(mons))].update_steps[t]}" for t in (0, middle, -1)]
+    _legends(figure, axes, legends)
+    when = [f"step {m.update_steps[t]}" for t in (0, middle, -1)]
     figure.twin = "log10 of update : data (about −3 is healthy)\n" + table(
         _named(mons, "run", ("weight", "shape", *when)), rows
     )
@@ -118,8 +118,8 @@ def statistics_heatmap(mon: Monitors) -> Figure:
 
 def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
     mons = _by_name(mon)
-    figure, axes = _panels(mons, 4.0)
-    header, rows, reach, peaks = ("layer", "mean", "std", "saturated"), [], [], []
+    figure, axes = _panels(mons)
+    header, rows, reach, peaks, legends = ("layer", "mean", "std", "saturated"), [], [], [], []
     for (name, m), ax in zip(mons.items(), axes):
         _need_samples(m)
         seen, weights = getattr(m, what), what == "parameter_grads"
@@ -131,6 +131,7 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
         labels = []
         for i in chosen:
             mean, std = float(seen.mean[at, i]), float(seen.std[at, i])
+            mean = 0.0 if abs(mean) < 1e-6 * std else mean  # after batch norm it is rounding noise
             if weights:
                 header = ("weight", "shape", "mean", "std", "grad:data")
                 ratio = float(m.grad_data[np.abs(m.steps - steps[at]).argmin(), i])
@@ -154,9 +155,12 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
         title = {"outputs": f"outputs of {kind}", "gradients": f"gradients at {kind}"}.get(
             what, "weight gradients"
         )
-        lines = [(colour, labels[chosen.index(i)]) for colour, i in _lines(chosen)]
-        _finish(ax, _title(name, f"{title}, step {steps[at]}"), xlabel, "density", lines)
-    axes[0].set_xlim(min(lo for lo, _ in reach), max(hi for _, hi in reach))  # shared; the far tails are cut
+        legends.append([(colour, labels[chosen.index(i)]) for colour, i in _lines(chosen)])
+        _finish(ax, _title(name, f"{title}, step {steps[at]}"), xlabel, "density")
+    _legends(figure, axes, legends)
+    low, high = min(lo for lo, _ in reach), max(hi for _, hi in reach)
+    if low < high:
+        axes[0].set_xlim(low, high)  # shared by all; the far tails are cut
     axes[0].set_ylim(0, 1.05 * min(max(peaks), 4 * float(np.median(peaks))))
     figure.twin = f"{title}, step {steps[at]}\n" + table(_named(mons, "run", header), rows)
     return figure
@@ -180,22 +184,35 @@ def _need_samples(m: Monitor) -> None:
         raise ValueError("this Monitor has no sample yet: call mon.step(loss, lr=lr) in the training loop")
 
 
-def _panels(mons: dict[str, Monitor], height: float) -> tuple[Figure, list]:
-    figure = Figure(8.0 if len(mons) == 1 else 5.2 * len(mons), height)
+def _panels(mons: dict[str, Monitor]) -> tuple[Figure, list]:
+    """A figure with a plot for each monitor, on shared axes, and room for a legend below each."""
+    figure = Figure(8.0 if len(mons) == 1 else 5.2 * len(mons))
+    grid = figure.add_gridspec(2, len(mons))
     axes = []
     for i in range(len(mons)):
         share = axes[0] if axes else None
-        axes.append(figure.add_subplot(1, len(mons), i + 1, sharex=share, sharey=share))
+        axes.append(figure.add_subplot(grid[0, i], sharex=share, sharey=share))
     return figure, axes
 
 
-def _finish(ax, title: str, xlabel: str, ylabel: str, labels: list[tuple[str, str]]) -> None:
+def _finish(ax, title: str, xlabel: str, ylabel: str) -> None:
     ax.set_title(title, fontsize=10)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    handles = [Line2D([], [], color=colour) for colour, _ in labels]
-    place = dict(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, labelcolor=INK)
-    ax.legend(handles, [label for _, label in labels], fontsize=8, **place)
+
+
+def _legends(figure: Figure, axes: list, labels: list[list[tuple[str, str]]]) -> None:
+    """The legend of each plot, (colour, label) a line, in a place of its own below it."""
+    lines = 0.2 * max(map(len, labels))
+    grid = axes[0].get_gridspec()
+    grid.set_height_ratios((3.0, lines))
+    figure.set_figheight(3.4 + lines)
+    for i, pairs in enumerate(labels):
+        ax = figure.add_subplot(grid[1, i])
+        ax.set_axis_off()
+        handles = [Line2D([], [], color=colour) for colour, _ in pairs]
+        style = dict(fontsize=8, labelspacing=0.3, borderpad=0, frameon=False, labelcolor=INK)
+        ax.legend(handles, [label for _, label in pairs], loc="upper center", **style)
 
 
 def _lines(chosen: list[int]) -> list[tuple[str, int]]:
