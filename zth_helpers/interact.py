@@ -1,0 +1,70 @@
+"""Figures with controls: pull a slider, and one picture is drawn again.
+
+Each figure is a `draw` function (values in, `plots.Figure` out) and a few ipywidgets controls. The picture is
+one Image widget, so nothing flickers; the saved notebook keeps a static picture and its text twin, which show
+where there is no kernel.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from zth_helpers.plots import Figure
+
+WIDE = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="min(420px, 95%)")}
+
+
+class Explorer(widgets.VBox):
+    """Controls above, one picture below, its numbers as text under it, and a line for what is wrong.
+
+    `draw(**values)` gets the value of each control by name and returns a Figure; a ValueError it raises is shown
+    under the controls, and the picture stays as it was.
+    """
+
+    def __init__(self, draw: Callable[..., Figure], **controls: widgets.ValueWidget):
+        self.draw, self.controls = draw, controls
+        self.problem = widgets.HTML()
+        self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        self.numbers = widgets.HTML()
+        for control in controls.values():
+            control.observe(self.redraw, "value")
+        super().__init__([*controls.values(), self.problem, self.image, self.numbers])
+        self.redraw()
+
+    def redraw(self, _change=None) -> None:
+        try:
+            self.figure = self.draw(**{name: control.value for name, control in self.controls.items()})
+        except ValueError as error:
+            if not hasattr(self, "figure"):
+                raise  # the first picture is the notebook's own: an error there is not the reader's
+            self.problem.value = f"<span role='alert' style='color:#d1495b'>{html.escape(str(error))}</span>"
+            return
+        self.problem.value = ""
+        self.image.value = self.figure.png()
+        twin = html.escape(self.figure.twin)
+        self.numbers.value = f"<details><summary>the numbers</summary><pre>{twin}</pre></details>"
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        shown = super()._repr_mimebundle_(**kwargs)
+        data = shown[0] if isinstance(shown, tuple) else shown
+        return data | self.figure._repr_mimebundle_()
+
+
+def slider(label: str, low: float, high: float, value: float, step: float | None = None) -> widgets.ValueWidget:
+    """A slider that redraws when it is let go or moved by a key; whole numbers if all arguments are."""
+    whole = all(isinstance(v, int) for v in (low, high, value))
+    kind = widgets.IntSlider if whole else widgets.FloatSlider
+    step = step or (1 if whole else (high - low) / 50)
+    return kind(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
+
+
+def text(label: str, value: str) -> widgets.Text:
+    """A text box that redraws on Enter or when it is left."""
+    return widgets.Text(value, description=label, continuous_update=False, **WIDE)
+
+
+def choice(label: str, options: list, value=None) -> widgets.Dropdown:
+    return widgets.Dropdown(options=options, value=value or options[0], description=label, **WIDE)
