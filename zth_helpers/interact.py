@@ -20,14 +20,15 @@ WIDE = {"style": {"description_width": "initial"}, "layout": widgets.Layout(widt
 class Explorer(widgets.VBox):
     """Controls above, one picture below, its numbers as text under it, and a line for what is wrong.
 
-    `draw(**values)` gets the value of each control by name and returns a Figure; a ValueError it raises is shown
-    under the controls, and the picture stays as it was.
+    `draw(**values)` gets the value of each control by name and returns a Figure; a ValueError it raises is
+    shown under the controls, and the picture stays as it was.
     """
 
     def __init__(self, draw: Callable[..., Figure], **controls: widgets.ValueWidget):
         self.draw, self.controls = draw, controls
         self.problem = widgets.HTML()
-        self.image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        fit = widgets.Layout(max_width="100%", object_fit="contain")
+        self.image = widgets.Image(format="png", layout=fit)
         self.numbers = widgets.HTML()
         for control in controls.values():
             control.observe(self.redraw, "value")
@@ -53,7 +54,9 @@ class Explorer(widgets.VBox):
         return data | self.figure._repr_mimebundle_()
 
 
-def slider(label: str, low: float, high: float, value: float, step: float | None = None) -> widgets.ValueWidget:
+def slider(
+    label: str, low: float, high: float, value: float, step: float | None = None
+) -> widgets.IntSlider | widgets.FloatSlider:
     """A slider that redraws when it is let go or moved by a key; whole numbers if all arguments are."""
     whole = all(isinstance(v, int) for v in (low, high, value))
     kind = widgets.IntSlider if whole else widgets.FloatSlider
