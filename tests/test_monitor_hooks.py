@@ -532,6 +532,8 @@ def test_two_monitors_on_one_model():
 
 def test_a_hook_always_returns_none():
     class Owner:
+        on = True
+
         def method(self, *args):
             return 1
 

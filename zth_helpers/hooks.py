@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from zth_helpers.samples import summarise
 
 OPAQUE = (nn.MultiheadAttention,)  # use their children's weights without calling them: one layer each
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # are never called
+SMALL = 2**16  # values: such a tensor is copied, to be reduced with others in one go, which is cheaper
 MAX_TURNS = 8  # recorded calls of one module within one forward pass: name, name#2, …
 
 
@@ -27,11 +29,15 @@ class Hook:
         self.owner = (lambda: None) if owner is None else weakref.ref(owner)
         self.method, self.args = method, args
 
-    @torch.compiler.disable
     def __call__(self, *args) -> None:
-        owner = self.owner()
-        if owner is not None:
+        if torch.compiler.is_compiling():
+            self.outside(*args)
+        elif (owner := self.owner()) is not None and owner.on:
             getattr(owner, self.method)(*self.args, *args)
+
+    @torch.compiler.disable  # costs ten times the rest of a hook that has nothing to do
+    def outside(self, *args) -> None:
+        self(*args)
 
     def __reduce__(self):
         return Hook, ()
@@ -89,12 +95,13 @@ class Columns(dict):
 
 
 class ModuleWatch:
-    """The hooks on modules. While `on`, a layer's output is reduced at once (a later in-place operation would
-    overwrite it) and so is its gradient, by a hook on the output: those on modules break in-place ReLUs."""
+    """The hooks on modules. While `on`, a layer's output is copied or reduced at once, for a later in-place
+    operation would overwrite it; so is its gradient, by a hook on the output: those on modules break in-place
+    ReLUs."""
 
     def __init__(self, columns: Columns):
         self.columns, self.on = columns, True
-        self.shown: dict[str, list] = {}  # name -> [summary of the output, of its gradient or None]
+        self.shown: dict[str, list] = {}  # name -> [output, gradient], each a copy, a summary or None
         self.turns: Counter[str] = Counter()  # calls within one pass of a model
 
     def attach(self, model: nn.Module, prefix: str) -> list:
@@ -107,22 +114,26 @@ class ModuleWatch:
 
     def new_pass(self, prefix: str, module: nn.Module, args) -> None:
         """Of several passes before one step the last counts; an interrupted one is forgotten."""
-        if self.on and module.training and torch.is_grad_enabled():
+        if module.training and torch.is_grad_enabled():
             for name in [name for name in self.shown if name.startswith(prefix)]:
                 del self.shown[name]
             self.turns.clear()
 
     def output(self, layer: str, module: nn.Module, args, output) -> None:
-        if not (self.on and module.training and torch.is_grad_enabled()):
+        if not (module.training and torch.is_grad_enabled()):
             return
         self.columns.calls[layer] += 1
         self.turns[layer] += 1
         if self.turns[layer] <= MAX_TURNS:
             for name, out in self.columns.named(layer, self.turns[layer], list(tensors(output))):
-                self.shown[name] = [summarise([out], [self.columns.kinds[layer]]), None]
+                self.shown[name] = [copied_or_reduced(out, self.columns.kinds[layer]), None]
                 if out.requires_grad:
                     out.register_hook(Hook(self, "gradient", name))
 
     def gradient(self, name: str, gradient: Tensor) -> None:
         if name in self.shown:
-            self.shown[name][1] = summarise([gradient])
+            self.shown[name][1] = copied_or_reduced(gradient)
+
+
+def copied_or_reduced(t: Tensor, kind: str = "") -> Tensor | tuple[np.ndarray, np.ndarray]:
+    return t.detach().clone() if t.numel() <= SMALL else summarise([t], [kind])

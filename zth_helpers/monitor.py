@@ -179,17 +179,19 @@ class Monitor:
                 "then mon.step; a Monitor is attached before a compiled model's first call"
             )
         grads, grad_data, update_data = self._parameters.read(lr)
-        numbers, hist = summarise(outs + retained, [self._columns.kinds[self._columns[n]] for n in names])
-        samples, width = self._room()
-        row = _blank(2, width)
+        samples, row = self._room()
         at = {name: i for i, name in enumerate(self._columns)}
-        columns = [at[name] for name in names]
-        for key, part in (("numbers", numbers), ("hist", hist)):
-            row[key][0, columns], row[key][1, columns] = part[: len(names)], part[len(names) :]
-        for name, summaries in shown.items():
-            for i, summary in enumerate(summaries):
-                if summary is not None:
-                    row["numbers"][i, at[name]], row["hist"][i, at[name]] = summary[0][0], summary[1][0]
+        entries = [(name, pair) for name, pair in zip(names, zip(outs, retained))] + list(shown.items())
+        batch = []  # (0 output or 1 gradient, column, tensor, kind)
+        for name, pair in entries:
+            for i, item in enumerate(pair):
+                if isinstance(item, Tensor):
+                    batch.append((i, at[name], item, "" if i else self._columns.kinds[self._columns[name]]))
+                elif item is not None:
+                    row["numbers"][i, at[name]], row["hist"][i, at[name]] = item[0][0], item[1][0]
+        if batch:
+            which, column, found, kinds = (list(values) for values in zip(*batch))
+            row["numbers"][which, column], row["hist"][which, column] = summarise(found, kinds)
         shown.clear()
         self._modules.turns.clear()
         self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
@@ -200,8 +202,8 @@ class Monitor:
             numbers, hist = summarise([g if g is not None and g.ndim > 1 else None for g in grads])
             self._weights.append(step=self._now, numbers=numbers, hist=hist)
 
-    def _room(self) -> tuple[Rows, int]:
-        """The table of samples, with a column for all that has been seen, and its width."""
+    def _room(self) -> tuple[Rows, dict[str, np.ndarray]]:
+        """The table of samples, with a column for all that has been seen, and a blank row for it."""
         columns = self._columns
         if self._samples is None:
             columns.update((layer, layer) for layer in columns.kinds if layer not in columns.values())
@@ -218,7 +220,7 @@ class Monitor:
         missing = len(columns) - self._samples["numbers"].shape[2]
         if missing:
             self._samples.widen(2, missing, "numbers", "hist")
-        return self._samples, len(columns)
+        return self._samples, _blank(2, len(columns))
 
     def _note_nonfinite(self, bad: np.ndarray) -> None:
         """The first layer: of the outputs the first that runs, else of the gradients the last."""

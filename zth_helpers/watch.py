@@ -66,9 +66,8 @@ class ParameterWatch:
         self.before: list[Tensor | None] | None = None  # copies from before the optimizer's update
 
     def keep(self, optimizer, args, kwargs) -> None:
-        """The optimizer's hook."""
-        if self.on:
-            self.before = [None if ref() is None else ref().detach().clone() for ref in self.refs]
+        """The optimizer's hook; called while `on`."""
+        self.before = [None if ref() is None else ref().detach().clone() for ref in self.refs]
 
     @torch.no_grad()
     def read(self, lr: float | None) -> tuple[list[Tensor | None], np.ndarray, np.ndarray]:

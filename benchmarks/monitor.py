@@ -1,0 +1,201 @@
+"""What watching costs: one training step of notebook 04's network, watched in several ways, against bare.
+
+    python benchmarks/monitor.py          (about two minutes; nothing else should run meanwhile)
+
+The contenders train their own copy of the network and take turns, a block of steps each; the ratio is to the
+bare loop of the same round, the median that of all rounds. Plain layers stand against plain layers, torch.nn
+against torch.nn. Processor time, on one thread. TensorBoard and wandb take part if they can be imported: they
+log much the same as Monitor (outputs or weights, and gradients), at every step, wandb offline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from zth_helpers.layers import BatchNorm1d, Linear, Tanh
+from zth_helpers.monitor import Monitor
+
+ROUNDS, BLOCK = 15, 100  # a block holds whole intervals: 100 steps are one sample at every=100
+SLOW_BLOCK = 4  # of TensorBoard and wandb
+V, BATCH, HIDDEN, LR = 27, 32, 100, 0.1
+
+
+class Plain:
+    """Lecture 4's loop: plain layer objects, five hidden layers with batch norm, updates by hand."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.C, self.layers, fan_in = torch.randn(V, 10), [], 30
+        for _ in range(5):
+            self.layers += [Linear(fan_in, HIDDEN, bias=False), BatchNorm1d(HIDDEN), Tanh()]
+            fan_in = HIDDEN
+        self.layers += [Linear(HIDDEN, V, bias=False), BatchNorm1d(V)]
+        self.parameters = [self.C] + [p for layer in self.layers for p in layer.parameters()]
+        for p in self.parameters:
+            p.requires_grad = True
+        self.X, self.Y = torch.randint(0, V, (10_000, 3)), torch.randint(0, V, (10_000,))
+        self.retain, self.after = None, None
+
+    def step(self) -> None:
+        ix = torch.randint(0, len(self.X), (BATCH,))
+        x = self.C[self.X[ix]].view(BATCH, -1)
+        for layer in self.layers:
+            x = layer(x)
+        loss = F.cross_entropy(x, self.Y[ix])
+        if self.retain:
+            self.retain()
+        for p in self.parameters:
+            p.grad = None
+        loss.backward()
+        for p in self.parameters:
+            p.data += -LR * p.grad
+        if self.after:
+            self.after(loss)
+
+
+class Module:
+    """The same in torch.nn, with its optimizer."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        layers, fan_in = [nn.Embedding(V, 10), nn.Flatten()], 30
+        for _ in range(5):
+            layers += [nn.Linear(fan_in, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN), nn.Tanh()]
+            fan_in = HIDDEN
+        self.net = nn.Sequential(*layers, nn.Linear(HIDDEN, V, bias=False), nn.BatchNorm1d(V))
+        self.optimizer = torch.optim.SGD(self.net.parameters(), LR)
+        self.X, self.Y = torch.randint(0, V, (10_000, 3)), torch.randint(0, V, (10_000,))
+        self.after = None
+
+    def step(self) -> None:
+        ix = torch.randint(0, len(self.X), (BATCH,))
+        loss = F.cross_entropy(self.net(self.X[ix]), self.Y[ix])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.after:
+            self.after(loss)
+
+
+def watched(every: int, updates_every: int | None = None) -> Plain:
+    loop = Plain()
+    mon = Monitor(loop.layers, loop.parameters, every=every, updates_every=updates_every)
+    loop.retain, loop.after = mon.retain_grads, lambda loss: mon.step(loss, lr=LR)
+    return loop
+
+
+def watched_module(every: int) -> Module:
+    loop = Module()
+    loop.after = Monitor(loop.net, every=every).step
+    return loop
+
+
+def lecture() -> Plain:
+    """Its update ratios: one line, one .item() for each parameter."""
+    loop, ud, lossi = Plain(), [], []
+
+    def after(loss):
+        lossi.append(loss.log10().item())
+        with torch.no_grad():
+            ud.append([((LR * p.grad).std() / p.data.std()).log10().item() for p in loop.parameters])
+
+    loop.after = after
+    return loop
+
+
+def tensorboard(folder: str) -> Plain:
+    from torch.utils.tensorboard import SummaryWriter
+
+    loop, writer, step = Plain(), SummaryWriter(folder), 0
+
+    def retain():
+        for layer in loop.layers:
+            layer.out.retain_grad()
+
+    def after(loss):
+        nonlocal step
+        writer.add_scalar("loss", loss.item(), step)
+        for i, layer in enumerate(loop.layers):
+            writer.add_histogram(f"{i} out", layer.out, step)
+            writer.add_histogram(f"{i} gradient", layer.out.grad, step)
+        step += 1
+
+    loop.retain, loop.after = retain, after
+    return loop
+
+
+def wandb_watch(folder: str) -> Module:
+    import wandb
+
+    os.environ["WANDB_SILENT"] = "true"
+    loop, run = Module(), wandb.init(mode="offline", dir=folder, project="zth")
+    run.watch(loop.net, log="all", log_freq=1)
+    loop.after = lambda loss: run.log({"loss": loss.item()})
+    return loop
+
+
+def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
+    """(name, its baseline, steps in a block, how to make it)."""
+    yield "plain layers, bare", "plain layers, bare", BLOCK, Plain
+    for every in (100, 10, 1):
+        yield f"Monitor, every={every}", "plain layers, bare", BLOCK, lambda every=every: watched(every)
+    yield "Monitor, update ratios alone, every step", "plain layers, bare", BLOCK, lambda: watched(10**9, 1)
+    yield "the lecture's line, every step", "plain layers, bare", BLOCK, lecture
+    yield "TensorBoard histograms, every step", "plain layers, bare", SLOW_BLOCK, lambda: tensorboard(folder)
+    yield "torch.nn, bare", "torch.nn, bare", BLOCK, Module
+    for every in (100, 1):
+        yield f"Monitor(module), every={every}", "torch.nn, bare", BLOCK, lambda e=every: watched_module(e)
+    yield "wandb.watch, offline, log_freq=1", "torch.nn, bare", SLOW_BLOCK, lambda: wandb_watch(folder)
+
+
+def measure(rounds: int = ROUNDS) -> list[dict]:
+    """A row for each contender: microseconds of a step, and its ratio to the bare loop with the quartiles."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None):
+        loops = {}
+        for name, base, block, make in contenders(folder):
+            with contextlib.suppress(ImportError):
+                loops[name] = base, block, make()
+        seconds = {name: [] for name in loops}
+        for i in tqdm(range(rounds + 1), desc="monitor", leave=False, file=sys.stdout):
+            for name, (_, block, loop) in loops.items():
+                start = time.process_time()
+                for _ in range(block):
+                    loop.step()
+                if i:  # the first round warms up
+                    seconds[name].append((time.process_time() - start) / block)
+        rows = []
+        for name, (base, _, _) in loops.items():
+            ratios = [a / b for a, b in zip(seconds[name], seconds[base])]
+            low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+            micro = statistics.median(seconds[name]) * 1e6
+            rows.append(dict(name=name, base=base, step_us=micro, ratio=middle, low=low, high=high))
+        if "wandb.watch, offline, log_freq=1" in loops:
+            import wandb
+
+            wandb.finish()
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    lines = ["| one step, watched by | time | against bare (quartiles) |", "|:--|--:|--:|"]
+    for row in rows:
+        ratio = f"×{row['ratio']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
+        ratio = "1" if row["name"] == row["base"] else ratio
+        lines.append(f"| {row['name']} | {row['step_us']:,.0f} µs | {ratio} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(table(measure()))
