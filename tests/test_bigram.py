@@ -159,7 +159,7 @@ def test_training_finds_the_smoothed_counts(nb):
     losses = nb["train_net"](W, N, 2000, lr=10)
     assert all(a >= b - 1e-12 for a, b in zip(losses, losses[1:]))
     expected = nb["smoothed"](nb["count"](WORDS), 2).double()
-    torch.testing.assert_close(W.detach().softmax(1), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(W.detach().softmax(1), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_smoothing_pulls_as_squared_weights_do(nb):
@@ -177,7 +177,7 @@ def test_regularising_flattens(nb):
     spread = []
     for lam in (0.0, 0.1, 1.0):
         W = torch.zeros(V, V, requires_grad=True)
-        losses = nb["train_net"](W, N, 200, lam=lam, lr=5)
+        losses = nb["train_net"](W, N, 60, lam=lam, lr=5)
         P = W.detach().softmax(1)
         assert losses[0] == pytest.approx(math.log(V), rel=1e-5)
         spread.append((P - 1 / V).abs().max().item())
