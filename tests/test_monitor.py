@@ -206,6 +206,16 @@ def test_without_a_learning_rate_there_are_no_update_ratios():
     assert np.isnan(mon.update_data).all() and np.isfinite(mon.grad_data).all()
 
 
+def test_a_network_that_does_not_learn_at_all_shows_its_outputs():
+    layers = [Linear(3, 3), Tanh()]
+    mon = Monitor(layers, every=1)
+    for layer in layers:
+        layer(torch.ones(2, 3))
+    mon.retain_grads()
+    mon.step(1.0, lr=0.1)
+    assert np.isfinite(mon.outputs.mean).all() and np.isnan(mon.grad_data).all() and not mon.trainable.any()
+
+
 def test_forgotten_retain_grads_leaves_gradients_blank():
     C, layers, parameters = mlp()
     mon = Monitor(layers, parameters, every=1)

@@ -61,7 +61,7 @@ class ParameterWatch:
         self.refs = [weakref.ref(p) for p in parameters]
         self.names = [names.get(id(p), f"parameter {i}") for i, p in enumerate(parameters)]
         self.shapes = [tuple(p.shape) for p in parameters]
-        self.trainable = np.array([p.requires_grad for p in parameters])
+        self.trainable = np.array([p.requires_grad for p in parameters], bool)
         self.method, self.on = method, True
         self.before: list[Tensor | None] | None = None  # copies from before the optimizer's update
 
@@ -75,8 +75,9 @@ class ParameterWatch:
         have, data, grads = [], [], [None] * len(self.refs)
         for i, ref in enumerate(self.refs):
             p = ref()
-            if p is not None and p.is_leaf and p.grad is not None:
-                grads[i] = p.grad.to_dense() if p.grad.is_sparse else p.grad
+            grad = p.grad if p is not None and p.is_leaf else None
+            if grad is not None:
+                grads[i] = grad.to_dense() if grad.is_sparse else grad
                 have.append(i), data.append(p)
             elif p is not None:
                 self.trainable[i] = p.requires_grad
@@ -84,10 +85,12 @@ class ParameterWatch:
             raise RuntimeError(
                 "no parameter has a gradient: call mon.step after backward and the update, before zero_grad"
             )
+        ratios = np.full((2, len(grads)), np.nan, np.float32)
         before, self.before = self.before, None
+        if not have:
+            return grads, ratios[0], ratios[1]
         updates = [] if before is None else [p - before[i] for i, p in zip(have, data)]
         sizes = self.sizes(data + [grads[i] for i in have] + updates).reshape(-1, len(have))
-        ratios = np.full((2, len(grads)), np.nan, np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios[: len(sizes) - 1, have] = sizes[1:] / sizes[0]
         if before is None and lr is not None:
