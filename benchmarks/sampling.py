@@ -8,32 +8,19 @@ turn in one process, one thread; medians over the runs of the time for a name, a
 
 from __future__ import annotations
 
-import ast
 import statistics
+import sys
 import time
 from pathlib import Path
 
-import nbformat
 import torch
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.lesson import definitions
 from zth_helpers.names import Vocabulary, context_windows, load_names
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "02_bigram.ipynb"
 LOOP_NAMES, BATCH_NAMES, RUNS = 2_000, 100_000, 9
-
-
-def from_notebook(*wanted: str, **space) -> list:
-    """Functions of the notebook by name, with its imports and the given globals."""
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            kept = [
-                node
-                for node in ast.parse(cell.source).body
-                if isinstance(node, ast.Import) or (isinstance(node, ast.FunctionDef) and node.name in wanted)
-            ]
-            exec(compile(ast.Module(kept, []), str(NOTEBOOK), "exec"), space)
-    return [space[name] for name in wanted]
 
 
 def bigram_table(words: list[str], vocab: Vocabulary) -> torch.Tensor:
@@ -48,9 +35,8 @@ def measure(runs: int = RUNS, loop_names: int = LOOP_NAMES, batch_names: int = B
     words = load_names("shipped")
     vocab = Vocabulary(words)
     P = bigram_table(words, vocab)
-    one, batch = from_notebook(
-        "multinomial_name", "sample_names", V=len(vocab), stoi=vocab.stoi, itos=vocab.itos
-    )
+    notebook = definitions("02_bigram", V=len(vocab), stoi=vocab.stoi, itos=vocab.itos)
+    one, batch = notebook["multinomial_name"], notebook["sample_names"]
     slow, fast = [], []
     for run in tqdm(range(-1, runs), desc="sampling", leave=False):
         g = torch.Generator().manual_seed(run + 1)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "05_backprop_ninja.ipynb"
+from tools.lesson import definitions
 
 
 @pytest.fixture(scope="module")
 def nb() -> dict:
     """The functions that notebook 05 defines at top level, by name; none of its cells is run."""
-    namespace = {"torch": torch, "F": F}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            functions = [node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)]
-            exec(compile(ast.Module(functions, []), str(NOTEBOOK), "exec"), namespace)
+    namespace = definitions("05_backprop_ninja")
     namespace["cmp"].exact = {}
     return namespace
 

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from bisect import bisect_right
 from collections import Counter
 from itertools import accumulate
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tools.lesson import definitions
 from zth_helpers.names import Vocabulary, context_windows
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "02_bigram.ipynb"
 WORDS = ["anna", "hannah", "ana", "bob", "abba", "nob", "banana", "b", "hob", "nana"]
 VOCAB = Vocabulary(WORDS)
 V = len(VOCAB)
-BUILT = (ast.FunctionDef, ast.Import, ast.ImportFrom)
 
 
 @pytest.fixture(scope="module")
 def nb() -> dict:
     """The notebook's imports and functions, by name, with a small list in place of the names."""
-    space = {"V": V, "stoi": VOCAB.stoi, "itos": VOCAB.itos}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            kept = [node for node in ast.parse(cell.source).body if isinstance(node, BUILT)]
-            exec(compile(ast.Module(kept, []), str(NOTEBOOK), "exec"), space)
+    space = definitions("02_bigram", V=V, stoi=VOCAB.stoi, itos=VOCAB.itos)
     space["progress"] = lambda steps, label="": range(steps)
     return space
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections import Counter, defaultdict
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tools.lesson import definitions
 from zth_helpers.names import Vocabulary, context_windows
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "03_mlp.ipynb"
 WORDS = ["anna", "hannah", "ana", "bob", "abba", "nob", "hanna", "banana", "anab", "b", "hob", "nana"]
 DEV = ["hana", "bobo", "na", "ohan"]
 VOCAB = Vocabulary(WORDS)
-BUILT = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 
 @pytest.fixture
 def nb() -> dict:
     """The notebook's imports and functions, by name, with a small list in place of the names."""
-    space = {"vocab": VOCAB, "V": len(VOCAB), "block_size": 3}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            kept = [node for node in ast.parse(cell.source).body if isinstance(node, BUILT)]
-            exec(compile(ast.Module(kept, []), str(NOTEBOOK), "exec"), space)
+    space = definitions("03_mlp", vocab=VOCAB, V=len(VOCAB), block_size=3)
     space["progress"] = lambda items, label="": items
     return space
 
@@ -135,7 +127,7 @@ def test_parameter_counts_of_the_lecture(nb, n_embd, n_hidden, wanted):
 
 def test_mlp_is_torchs(nb):
     C, W1, b1, W2, b2 = parameters = nb["init_mlp"](4, 5)
-    hidden, output = torch.nn.Linear(12, 5), torch.nn.Linear(5, len(VOCAB))
+    hidden, output = torch.nn.Linear(12, 5).double(), torch.nn.Linear(5, len(VOCAB)).double()
     with torch.no_grad():
         for ours, theirs in (
             (W1.T, hidden.weight),

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tools.lesson import definitions
 from zth_helpers import layers as package
 from zth_helpers.names import Vocabulary
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "06_wavenet.ipynb"
 WORDS = ["ada", "bob", "cleo", "diondre", "efjghklm", "npqstuvwxyz", "ada"]
 
 
 @pytest.fixture(scope="module")
 def nb() -> SimpleNamespace:
     """What notebook 06 imports and defines at top level; no other line of its cells is run."""
-    namespace = {"vocab": Vocabulary(WORDS), "train_words": WORDS}
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            wanted = [node for node in ast.parse(cell.source).body if isinstance(node, kinds)]
-            exec(compile(ast.Module(wanted, []), str(NOTEBOOK), "exec"), namespace)
-    return SimpleNamespace(**namespace)
+    return SimpleNamespace(**definitions("06_wavenet", vocab=Vocabulary(WORDS), train_words=WORDS))
 
 
 def letters(*shape: int, seed: int = 0) -> torch.Tensor:

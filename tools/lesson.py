@@ -9,14 +9,14 @@ import nbformat
 from tools.notebooks import ROOT
 
 
-def definitions(name: str) -> dict:
+def definitions(name: str, **given) -> dict:
     """The imports, functions and classes of notebooks/NAME.ipynb, and what it hangs onto its classes.
 
     Top-level statements only, in the notebook's order, so that a later definition replaces an earlier one
-    as it does for the reader; nothing is trained or drawn.
+    as it does for the reader; nothing is trained or drawn. `given`: globals that they use.
     """
     path = ROOT / "notebooks" / f"{name}.ipynb"
-    space = {"__name__": name}
+    space = {"__name__": name, **given}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             for node in ast.parse(cell.source).body:
