@@ -1,0 +1,280 @@
+"""Lecture 1's exercises: right answers pass, each typical mistake is called by its name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.exercise_tools import answers, checks, exercises_of, rejected, right, stubs
+from zth_helpers.exercises import micrograd as ex
+from zth_helpers.exercises.micrograd import f
+
+NAMES = sorted(exercises_of(ex))
+
+
+def test_the_master_checks_every_exercise():
+    assert sorted(checks("micrograd")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_right_and_not_tried(name):
+    exercise = exercises_of(ex)[name]
+    assert exercise.check(*right("micrograd", name))
+    assert exercise.check(*stubs("micrograd", name)).state == "not tried yet"
+    assert exercise.hints and exercise.__doc__
+
+
+def gradient(a, b, c, da=None, db=None, dc=None):
+    true = (-3 * a**2 - 0.5 / a**0.5, 3 * math.cos(3 * b) + 2.5 * b**1.5, 1 / c**2)
+    return [t if wrong is None else wrong for t, wrong in zip(true, (da, db, dc))]
+
+
+def central(a, b, c, h=1e-6):
+    return tuple((f(*p) - f(*q)) / (2 * h) for p, q in (
+        ((a + h, b, c), (a - h, b, c)), ((a, b + h, c), (a, b - h, c)), ((a, b, c + h), (a, b, c - h))
+    ))  # fmt: skip
+
+
+def rise(g, x, i, up, down):
+    return g(*x[:i], x[i] + up, *x[i + 1 :]) - g(*x[:i], x[i] - down, *x[i + 1 :])
+
+
+def difference(up, down, over):
+    """A learner's nudge: up·h to the right, down·h to the left, divided by over·h."""
+    return lambda g, x, h: [rise(g, x, i, up * h, down * h) / (over * h) for i in range(len(x))]
+
+
+def all_inputs(g, x, h):
+    return [(g(*(v + h for v in x)) - g(*x)) / h] * len(x)
+
+
+def test_more_right_ways():
+    assert ex.gradient_by_hand.check(central)
+    assert ex.gradient_by_hand.check(gradient)
+    assert ex.forward_difference.check(difference(1, 0, 1))
+    assert ex.symmetric_difference.check(difference(1, 1, 2))
+    assert ex.symmetric_difference.check(lambda g, x, h: tuple(difference(1, 1, 2)(g, x, h)))
+    assert ex.product_backward.check(product(lambda a, b, g: (b * g, a * g)))
+    assert ex.topological_order.check(kahn)
+    assert ex.softmax_nll.check(*stable())
+
+
+WRONG_GRADIENTS = {
+    "inner factor 3": lambda a, b, c: gradient(a, b, c, db=math.cos(3 * b) + 2.5 * b**1.5),
+    "the sign of dc": lambda a, b, c: gradient(a, b, c, dc=-1 / c**2),
+    "the sign of da": lambda a, b, c: gradient(a, b, c, da=3 * a**2 + 0.5 / a**0.5),
+    "a**0.5 has the derivative": lambda a, b, c: gradient(a, b, c, da=-3 * a**2 - 0.5 * a**0.5),
+    "these are the terms of f": lambda a, b, c: [
+        -(a**3) - a**0.5, math.sin(3 * b) + b**2.5, -1 / c
+    ],
+    "largest difference at [1]": lambda a, b, c: gradient(a, b, c, db=0.0),
+    "expected 3 values, got 2": lambda a, b, c: gradient(a, b, c)[:2],
+    "got None": lambda a, b, c: print(end=""),
+    "your code raised TypeError": lambda a, b: (a, b, a),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", WRONG_GRADIENTS)
+def test_wrong_gradients(message):
+    rejected(ex.gradient_by_hand.check(WRONG_GRADIENTS[message]), message)
+
+
+def test_the_lectures_point_alone_is_not_enough():
+    lecture = (-12.353553390593273, 10.25699027111255, 0.0625)
+    rejected(ex.gradient_by_hand.check(lambda a, b, c: lecture), "largest difference")
+
+
+WRONG_FORWARD = {
+    "divide by h": (
+        lambda g, x, h: [rise(g, x, i, h, 0) for i in range(len(x))]
+    ),
+    "nudges all inputs at once": all_inputs,
+    "backward difference": difference(0, 1, 1),
+    "turned round": difference(1, 0, -1),
+    "symmetric difference, which comes next": difference(1, 1, 2),
+    "largest difference": difference(1, 0, 2),
+    "expected 3 values, got 1": lambda g, x, h: difference(1, 0, 1)(g, x, h)[:1],
+    "return the slopes themselves": lambda g, x, h: lambda y: difference(1, 0, 1)(g, y, h),
+}  # fmt: skip
+WRONG_SYMMETRIC = {
+    "2h apart, not h": difference(1, 1, 1),
+    "forward difference: go to both sides": difference(1, 0, 1),
+    "backward difference: go to both sides": difference(0, 1, 1),
+    "turned round": difference(1, 1, -2),
+    "largest difference": difference(1, 2, 3),
+    "nan or inf": lambda g, x, h: [math.nan] * len(x),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_FORWARD)
+def test_wrong_forward_differences(message):
+    rejected(ex.forward_difference.check(WRONG_FORWARD[message]), message)
+
+
+@pytest.mark.parametrize("message", WRONG_SYMMETRIC)
+def test_wrong_symmetric_differences(message):
+    rejected(ex.symmetric_difference.check(WRONG_SYMMETRIC[message]), message)
+
+
+def product(shares, add=True):
+    def backward(a, b, out):
+        da, db = shares(a.data, b.data, out.grad)
+        a.grad = da + add * a.grad
+        b.grad = db + add * b.grad
+
+    return backward
+
+
+def returns(a, b, out):
+    product(lambda a, b, g: (b * g, a * g))(a, b, out)
+    return a.grad, b.grad
+
+
+def saved_first(a, b, out):
+    """Reads both gradients before it writes either: a·a gets one share instead of two."""
+    ga, gb = a.grad, b.grad
+    a.grad, b.grad = ga + b.data * out.grad, gb + a.data * out.grad
+
+
+WRONG_PRODUCT = {
+    "multiply with what arrives": product(lambda a, b, g: (b, a)),
+    "`=` forgets": product(lambda a, b, g: (b * g, a * g), add=False),
+    "the other way round": product(lambda a, b, g: (a * g, b * g)),
+    "the gradients are unchanged": lambda a, b, out: None,
+    "nothing is returned": returns,
+    "for a·a both shares": saved_first,
+    "largest difference": product(lambda a, b, g: (b * g + 1, a * g)),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_PRODUCT)
+def test_wrong_products(message):
+    rejected(ex.product_backward.check(WRONG_PRODUCT[message]), message)
+
+
+def below(root):
+    """All nodes below root, each once, in the order in which they are met."""
+    found, todo = {root: None}, [root]
+    while todo:
+        for child in todo.pop()._prev:
+            if child not in found:
+                found[child] = None
+                todo.append(child)
+    return list(found)
+
+
+def kahn(root):
+    """Another right way: take away nodes that no remaining one needs, then turn the list round."""
+    waiting = dict.fromkeys(below(root), 0)
+    for node in waiting:
+        for child in node._prev:
+            waiting[child] += 1
+    order, free = [], [root]
+    while free:
+        node = free.pop()
+        order.append(node)
+        for child in node._prev:
+            waiting[child] -= 1
+            if not waiting[child]:
+                free.append(child)
+    return order[::-1]
+
+
+def recursive(root):
+    order, visited = [], set()
+
+    def build(node):
+        if node not in visited:
+            visited.add(node)
+            for child in node._prev:
+                build(child)
+            order.append(node)
+
+    build(root)
+    return order
+
+
+def shallow(root):
+    """Right, but gives up at a depth of 1,000."""
+    order = kahn(root)
+    return order if len(order) < 1000 else order[:1000]
+
+
+WRONG_ORDER = {
+    "breaks Python's recursion": recursive,
+    "from the root down": lambda root: kahn(root)[::-1],
+    "before one of its children": lambda root: sorted(kahn(root), key=lambda node: node.data % 7),
+    "more than once": lambda root: [kahn(root)[0], *kahn(root)],
+    "the root itself is missing": lambda root: kahn(root)[:-1],
+    "nodes are missing": lambda root: kahn(root)[1:],
+    "not below the root": lambda root: [type(root)(-1.0), *kahn(root)],
+    "expected a list": lambda root: iter(kahn(root)),
+    "the nodes themselves": lambda root: [node.data for node in kahn(root)],
+    "a chain of 100,000 nodes": shallow,
+    "got None": lambda root: None,
+}
+
+
+@pytest.mark.parametrize("message", WRONG_ORDER)
+def test_wrong_orders(message):
+    rejected(ex.topological_order.check(WRONG_ORDER[message]), message)
+
+
+def stable():
+    """Another right way: log-sum-exp with the largest logit taken out, as one operation of a new class."""
+    Value = answers("micrograd")["Value"]
+
+    def loss(logits, label):
+        top = max(x.data for x in logits)
+        exps = [math.exp(x.data - top) for x in logits]
+        out = Value(math.log(sum(exps)) + top - logits[label].data, tuple(logits))
+
+        def backward():
+            for i, (x, e) in enumerate(zip(logits, exps)):
+                x.grad += (e / sum(exps) - (i == label)) * out.grad
+
+        out._backward = backward
+        return out
+
+    return Value, loss
+
+
+def loss_like(data=None, grad=None):
+    """A loss with one thing wrong: its number, or what it passes on. p: the probabilities."""
+    Value, _ = stable()
+
+    def loss(logits, label):
+        exps = [math.exp(x.data) for x in logits]
+        p = [e / sum(exps) for e in exps]
+        out = Value(-math.log(p[label]) if data is None else data(p, label, logits), tuple(logits))
+
+        def backward():
+            for i, x in enumerate(logits):
+                x.grad += (p[i] - (i == label)) * out.grad if grad is None else grad(p, i, label)
+
+        out._backward = backward
+        return out
+
+    return Value, loss
+
+
+WRONG_LOSSES = {
+    "its log is missing": loss_like(lambda p, y, x: p[y]),
+    "the *negative* log-likelihood": loss_like(lambda p, y, x: math.log(p[y])),
+    "the negative probability": loss_like(lambda p, y, x: -p[y]),
+    "that is minus the logit": loss_like(lambda p, y, x: -x[y].data),
+    "the mean over all classes": loss_like(lambda p, y, x: -sum(map(math.log, p)) / len(p)),
+    "nothing arrives at the logits": loss_like(grad=lambda p, i, y: 0.0),
+    "at the label it is p − 1": loss_like(grad=lambda p, i, y: p[i]),
+    "the sign is turned round": loss_like(grad=lambda p, i, y: (i == y) - p[i]),
+    "largest difference": loss_like(grad=lambda p, i, y: 2 * (p[i] - (i == y))),
+    "got 1, expected": loss_like(lambda p, y, x: 1.0 if len(p) < 4 else -math.log(p[y])),
+    "expected a Value": (loss_like()[0], lambda logits, label: 2.1755),
+    "got None": (loss_like()[0], lambda logits, label: None),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_LOSSES)
+def test_wrong_losses(message):
+    rejected(ex.softmax_nll.check(*WRONG_LOSSES[message]), message)
