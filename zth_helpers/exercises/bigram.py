@@ -189,7 +189,8 @@ def judge_trigram(P, X: Tensor, Y: Tensor, V: int, mistakes: list[dict[str, Tens
     require(
         first < best_first + 0.1,
         f"after '..' (the start of a name) your model's loss is {first:.4f}, counting gives "
-        f"{best_first:.4f}: does each name start with two dots?",
+        f"{best_first:.4f}: does each name start with two dots?"
+        " (If it is a net: has it settled, at a rate that is not too large?)",
     )
     require(
         loss < one - 0.2 * (one - two),
