@@ -301,6 +301,25 @@ def test_an_old_out_is_not_taken_for_a_new_one():
     assert np.isnan(mon.outputs.std[1:, 5]).all()
 
 
+def test_a_layer_that_overwrites_its_out_is_seen_each_time():
+    class Buffered:
+        def __init__(self):
+            self.out = torch.zeros(2, 3)
+
+        def __call__(self, x):
+            self.out.copy_(x)
+
+        def parameters(self):
+            return [torch.zeros(1)]
+
+    layer = Buffered()
+    mon = Monitor([layer], parameters=[torch.zeros(1)], every=1)
+    for i in range(3):
+        layer(torch.full((2, 3), float(i)))
+        mon.step(1.0)
+    assert mon.calls.tolist() == [3] and mon.outputs.mean[:, 0].tolist() == [0, 1, 2]
+
+
 def test_nan_is_looked_at_in_the_step_in_which_the_loss_breaks():
     C, layers, parameters = mlp()
     mon = Monitor(layers, parameters, every=100)
