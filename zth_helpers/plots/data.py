@@ -276,6 +276,8 @@ def embedding_scatter(C, vocab) -> Figure:
     centre = np.median(C, axis=0)
     reach = 2.5 * np.percentile(np.abs(C - centre), 80, axis=0) + 1e-9
     shown = np.clip(C, centre - reach, centre + reach)  # one letter far out must not squeeze all the others
+    if (shown != C).any(axis=1).sum() > len(C) // 5:
+        shown = C  # so many are no strays: the crowd itself is wide
     kinds = ["vowels" if c in VOWELS else "end '.'" if c == "." else "other letters" for c in letters]
     for kind, colour in zip(("vowels", "other letters", "end '.'"), (COLOURS[1], COLOURS[0], INK)):
         here = shown[[k == kind for k in kinds]]
