@@ -11,8 +11,8 @@ from zth_helpers.monitor import Monitor
 from zth_helpers.plots.figure import table
 from zth_helpers.samples import FLAT
 
-# All thresholds. [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where it
-# names no number, ours lies between its healthy and its sick networks (tests/test_diagnose.py trains both).
+# All thresholds. [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where
+# it names no number, ours lies between its healthy and its sick networks (tests/test_diagnose.py trains both).
 
 # Times ln(vocabulary). [L4] expects ln 27 = 3.30; sick 27.88, healthy 3.28 to 3.33.
 FIRST_LOSS = 1.2
@@ -21,8 +21,8 @@ SATURATED = 0.30
 # Share of units that are flat for a whole batch. Of tanh [L4] wants none; of ReLUs a fresh He-initialised
 # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds.
 DEAD = {"Tanh": 0.10, "Sigmoid": 0.10, "ReLU": 0.50}
-# Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with gain 5/3
-# grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
+# Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with gain
+# 5/3 grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
 PER_LAYER, OVERALL = 1.5, 5.0
 # Over all depth, however slow a layer, as in the sigmoid networks of Glorot & Bengio 2010.
 ANY_PACE = 100.0
