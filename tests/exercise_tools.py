@@ -61,3 +61,21 @@ def rejected(verdict: Verdict, message: str) -> None:
 
 def exercises_of(module) -> dict[str, Exercise]:
     return {name: value for name, value in vars(module).items() if isinstance(value, Exercise)}
+
+
+def named_mistakes(module, topic: str) -> set[tuple[str, str]]:
+    """(exercise, explanation) of every named mistake that the judges hold while the masters are judged."""
+    seen: set[tuple[str, str]] = set()
+    original = module.expect
+
+    def watching(what, got, want, mistakes=None, *rest, **more):
+        seen.update((name, explanation) for explanation in mistakes or {})
+        return original(what, got, want, mistakes, *rest, **more)
+
+    module.expect = watching
+    try:
+        for name, exercise in exercises_of(module).items():
+            assert exercise.check(*right(topic, name)), name
+    finally:
+        module.expect = original
+    return seen
