@@ -12,7 +12,7 @@ from zth_helpers.plots.figure import table
 from zth_helpers.samples import FLAT
 
 # All thresholds. [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where
-# it names no number, ours lies between its healthy and its sick networks (tests/test_diagnose.py trains both).
+# it names no number, ours lies between its healthy and its sick networks (tests/test_diagnose.py has both).
 
 # Times ln(vocabulary). [L4] expects ln 27 = 3.30; sick 27.88, healthy 3.28 to 3.33.
 FIRST_LOSS = 1.2
