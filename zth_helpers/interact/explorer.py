@@ -8,13 +8,15 @@ where there is no kernel.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
 from zth_helpers.plots import Figure
 
 WIDE = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="min(420px, 95%)")}
+
+ALERT = "style='color:#7a1420; background:#fbe9eb; padding:2px 6px'"  # dark on light in either theme
 
 
 class Explorer(widgets.VBox):
@@ -29,10 +31,12 @@ class Explorer(widgets.VBox):
         self.problem = widgets.HTML()
         fit = widgets.Layout(max_width="100%", object_fit="contain")
         self.image = widgets.Image(format="png", layout=fit)
+        self.image.tooltip = "A picture; its numbers stand as text below it"  # what a screen reader says
         self.numbers = widgets.HTML()
         for control in controls.values():
             control.observe(self.redraw, "value")
         super().__init__([*controls.values(), self.problem, self.image, self.numbers])
+        self.add_class("zth-explorer")
         self.redraw()
 
     def redraw(self, _change=None) -> None:
@@ -41,7 +45,7 @@ class Explorer(widgets.VBox):
         except ValueError as error:
             if not hasattr(self, "figure"):
                 raise  # the first picture is the notebook's own: an error there is not the reader's
-            self.problem.value = f"<span role='alert' style='color:#d1495b'>{html.escape(str(error))}</span>"
+            self.problem.value = f"<span role='alert' {ALERT}>{html.escape(str(error))}</span>"
             return
         self.problem.value = ""
         self.image.value = self.figure.png()
@@ -64,6 +68,14 @@ def slider(
     return kind(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
 
 
+def stops(label: str, options: Sequence, value) -> widgets.SelectionSlider:
+    """A slider that knows only these values."""
+    options = list(options)
+    return widgets.SelectionSlider(
+        options=options, value=value, description=label, continuous_update=False, **WIDE
+    )
+
+
 def text(label: str, value: str) -> widgets.Text:
     """A text box that redraws on Enter or when it is left."""
     return widgets.Text(value, description=label, continuous_update=False, **WIDE)
@@ -71,3 +83,21 @@ def text(label: str, value: str) -> widgets.Text:
 
 def choice(label: str, options: list, value=None) -> widgets.Dropdown:
     return widgets.Dropdown(options=options, value=value or options[0], description=label, **WIDE)
+
+
+def switch(label: str, value: bool = False) -> widgets.Checkbox:
+    return widgets.Checkbox(value, description=label, indent=False, layout=WIDE["layout"])
+
+
+def typed(value: str, vocab, longest: int, what: str = "a name") -> str:
+    """What was typed, in small letters and without spaces around; ValueError says what is wrong with it."""
+    value = value.strip().lower()
+    if not value:
+        raise ValueError(f"The box is empty: type {what}.")
+    if len(value) > longest:
+        raise ValueError(f"{len(value)} characters are too many: type {what} of at most {longest}.")
+    unknown = sorted(set(value) - set(vocab.stoi))
+    if unknown:
+        known = "".join(vocab.stoi)
+        raise ValueError(f"Not in the vocabulary: {' '.join(map(repr, unknown))}. It has {known}")
+    return value
