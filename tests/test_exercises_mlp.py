@@ -250,7 +250,7 @@ WRONG = {
     ("calm_start", "W1 is filled with one number"): parameters(W1=lambda p: 0 * p + 0.01),
     ("calm_start", "C is filled with one number"): parameters(C=torch.ones_like),
     ("calm_start", "C gets no gradient"): parameters(W1=torch.zeros_like),
-    ("calm_start", "W1 gets no gradient: it cannot learn"): parameters(C=torch.zeros_like, b1=lambda p: p + 0.1),
+    ("calm_start", "W1 gets no gradient"): parameters(C=torch.zeros_like, b1=lambda p: p + 0.1),
     ("calm_start", "stay copies of one another"): parameters(
         W1=lambda p: p[:, :1].expand_as(p) / 9, W2=lambda p: p[:1].expand_as(p) / 9
     ),

@@ -27,7 +27,9 @@ from zth_helpers.exercises.words import (
     wrong_windows,
 )
 
-LECTURE = 2.4629  # dev loss of the lecture's recipe (20,000 steps) on `riddle`, measured; see the tests
+# Dev loss on `riddle` of the lecture's network (embedding 10, hidden 200, batch 32, its unscaled start) after
+# 20,000 steps, 0.1 then 0.01: the median of five seeds, 2.446 to 2.518.
+LECTURE = 2.4816
 
 
 @exercise(
