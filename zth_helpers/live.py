@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from zth_helpers.ledger import progress
 from zth_helpers.monitor import Monitor
@@ -122,6 +123,8 @@ def draw_histograms(ax, mon: Monitor, what: str, xlabel: str, missing: str) -> N
         reach.append((max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)))
     if reach and min(lo for lo, _ in reach) < max(hi for _, hi in reach):
         ax.set_xlim(min(lo for lo, _ in reach), max(hi for _, hi in reach))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
     when = f", step {mon.steps[-1]}" if chosen else ""
     ax.set(title=f"{what.capitalize()} of the layers{when}", xlabel=xlabel, ylabel="density")
     if what == "gradients" and shown_layers(mon, "outputs"):  # one legend for both

@@ -31,7 +31,6 @@ class Explorer(widgets.VBox):
         self.problem = widgets.HTML()
         fit = widgets.Layout(max_width="100%", object_fit="contain")
         self.image = widgets.Image(format="png", layout=fit)
-        self.image.tooltip = "A picture; its numbers stand as text below it"  # what a screen reader says
         self.numbers = widgets.HTML()
         for control in controls.values():
             control.observe(self.redraw, "value")
