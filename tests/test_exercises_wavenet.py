@@ -167,7 +167,7 @@ def join(left, right, W, b):
 
 
 def look_at(*places, before=True):
-    """Judges causality by changing the letter at these places only; with before=False the place counts too."""
+    """Judges causality by a change at these places only; with before=False the place itself counts too."""
 
     def answer(net, ids, V):
         for t in places or range(ids.shape[1]):
