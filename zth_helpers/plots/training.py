@@ -6,6 +6,7 @@ Each function takes one Monitor, or several to compare side by side on the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -131,7 +132,8 @@ def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
         labels = []
         for i in chosen:
             mean, std = float(seen.mean[at, i]), float(seen.std[at, i])
-            mean = 0.0 if abs(mean) < 1e-6 * std else mean  # after batch norm it is rounding noise
+            if std > 0:  # a mean far below the std is what cancelled: its digits are rounding noise
+                mean = round(mean, 3 - math.floor(math.log10(std)))
             if weights:
                 header = ("weight", "shape", "mean", "std", "grad:data")
                 ratio = float(m.grad_data[np.abs(m.steps - steps[at]).argmin(), i])
