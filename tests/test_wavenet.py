@@ -13,7 +13,7 @@ from torch import nn
 
 from tools.lesson import definitions
 from zth_helpers import layers as package
-from zth_helpers.names import Vocabulary
+from zth_helpers.names import Vocabulary, context_windows
 
 WORDS = ["ada", "bob", "cleo", "diondre", "efjghklm", "npqstuvwxyz", "ada"]
 
@@ -306,9 +306,9 @@ def test_train_is_the_lectures_recipe(nb):
     torch.manual_seed(5)
     other = nb.tree(4, 6)
     optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
-    for i in range(8):
+    for i, batch in zip(range(8), nb.random_batches(X, Y, 32)):
         optimizer.param_groups[0]["lr"] = 0.1 if i < 6 else 0.01
-        assert nb.training_step(other, X, Y, 32).item() == pytest.approx(losses[i].item(), rel=1e-5)
+        assert nb.training_step(other, *batch).item() == pytest.approx(losses[i].item(), rel=1e-5)
         optimizer.step()
     for p, q in zip(mine.parameters(), other.parameters()):
         torch.testing.assert_close(p, q)
@@ -319,7 +319,62 @@ def test_fit_notes_the_last_step(nb):
     net = nb.TorchWaveNet(27, 8)
     first = nb.split_loss(net, X, Y)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    curve = nb.fit(net, (X, Y, X, Y), 7, optimizer, steps=30, one_cycle=True, checks=3)
+    batches = nb.random_batches(X, Y, 7)
+    curve = nb.fit(net, batches, 30, optimizer, (X, Y), one_cycle=True, checks=3)
     assert len(curve) == 3 and curve[0][0] < curve[1][0] < curve[2][0]
     assert curve[-1][1] == pytest.approx(nb.split_loss(net, X, Y)) and curve[-1][1] < first
     assert optimizer.param_groups[0]["lr"] < 1e-4  # one cycle ends near zero
+
+
+def test_distinct_contexts_have_the_loss_and_gradient_of_all_examples(nb):
+    X, Y = context_windows(WORDS * 3, nb.vocab, 3)
+    contexts, targets = nb.distinct_contexts(X, Y, len(nb.vocab))
+    followed = Counter(zip(map(tuple, X.tolist()), Y.tolist()))
+    assert sorted(map(tuple, contexts.tolist())) == sorted({context for context, _ in followed})
+    for context, row in zip(contexts.tolist(), targets):
+        for letter, share in enumerate(row.tolist()):
+            expected = followed[tuple(context), letter] * len(contexts) / len(X)
+            assert share == pytest.approx(expected, rel=1e-6)
+    torch.manual_seed(0)
+    net = nb.small_mlp(5)
+    grads = []
+    for x, y in ((X, Y), (contexts, targets)):
+        grads.append((nb.training_step(net, x, y).item(), [p.grad for p in net.parameters()]))
+    assert grads[0][0] == pytest.approx(grads[1][0], rel=1e-5)
+    for p, q in zip(grads[0][1], grads[1][1]):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+def test_length_batches_hold_each_name_once_and_little_filling(nb):
+    words = [("abcdefgh" * 2)[:n] + tail for n in range(1, 13) for tail in "abcde"]
+    X, Y = nb.padded(words, nb.vocab, 16)
+    torch.manual_seed(0)
+    batches = nb.length_batches(X, Y, 30)
+    for _ in range(2):  # two epochs
+        seen, letters_seen, places = [], 0, 0
+        while letters_seen < (Y >= 0).sum():
+            x, y = next(batches)
+            letters_seen, places = letters_seen + (y >= 0).sum().item(), places + y.numel()
+            assert (y >= 0).any(0).all() and (y >= 0).sum() < 30 + 16  # no column of filling alone
+            for row, target in zip(x.tolist(), y.tolist()):
+                word = nb.vocab.decode([i for i in target if i > 0])
+                assert nb.vocab.decode(row)[: len(word) + 1] == "." + word
+                seen.append(word)
+        assert sorted(seen) == sorted(words) and letters_seen / places > 0.8
+
+
+def test_recurrent_net_is_the_gru_of_the_equations(nb):
+    """Gates r, z and candidate n as torch documents them, letter by letter; the rows' order is kept."""
+    torch.manual_seed(0)
+    net, ids = nb.RecurrentNet(27, 5, 6).eval(), letters(3, 9)
+    w, u, b, c = (p.detach() for p in net.gru.parameters())
+    h, logits = torch.zeros(3, 6), []
+    for letter in ids.T:
+        (wr, wz, wn), (ur, uz, un) = (
+            (net.embedding.weight[letter] @ w.T + b).chunk(3, 1),
+            (h @ u.T + c).chunk(3, 1),
+        )
+        r, z = torch.sigmoid(wr + ur), torch.sigmoid(wz + uz)
+        h = (1 - z) * torch.tanh(wn + r * un) + z * h
+        logits.append(net.out(h))
+    torch.testing.assert_close(net(ids), torch.stack(logits, 1), rtol=1e-4, atol=1e-5)
