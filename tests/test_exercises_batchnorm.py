@@ -192,6 +192,7 @@ WRONG = [
     ("dead_neurons", lambda h, t: [0, 1], "you found 1, and 1 that are not dead"),
     ("dead_neurons", lambda h, t: [], "of 3 dead neurons you found 0"),
     ("dead_neurons", lambda h, t: [0.5], "whole numbers"),
+    ("dead_neurons", lambda h, t: [h, h], "whole numbers"),
     ("dead_neurons", lambda h, t: 3, "got int"),
     ("dead_neurons", lambda h, t: None, "got None"),
 ]  # fmt: skip

@@ -343,7 +343,7 @@ def dead_neurons(dead):
         require(not mask, "that is a mask: its .nonzero().flatten() are the indices")
         column = isinstance(got, Tensor) and got.ndim != 1
         require(not column, "expected one axis of indices: did you forget .flatten()?")
-        ids = [i.item() if isinstance(i, Tensor) else i for i in got]
+        ids = [i.item() if isinstance(i, Tensor) and i.numel() == 1 else i for i in got]
         require(all(isinstance(i, int) for i in ids), "indices are whole numbers")
         mistakes = {
             "saturated for *some* example is not dead: all examples must be": flat.any(0),
