@@ -76,9 +76,9 @@ def test_the_twin_holds_the_numbers(mons):
         "std",
         "saturated",
     ]
-    assert [float(x) for x in lines[2].split()[2:]] == pytest.approx(
-        [mon.outputs.mean[-1, 2], mon.outputs.std[-1, 2], mon.outputs.saturated[-1, 2]], rel=1e-3
-    )
+    mean, std, saturated = (float(x) for x in lines[2].split()[2:])
+    assert mean == pytest.approx(mon.outputs.mean[-1, 2], abs=1e-3 * std)  # further digits are noise
+    assert (std, saturated) == pytest.approx((mon.outputs.std[-1, 2], mon.outputs.saturated[-1, 2]), rel=1e-3)
     assert str(plots.activation_histograms(mon, at=0)).startswith("outputs of Tanh layers, step 0")
 
 
