@@ -30,7 +30,7 @@ install-bench: install
 # machine, with its token. JupyterLab refuses to run as root without a flag: only root gets it.
 lab: install
 	@$(BIN)/python -m zth_helpers doctor
-	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
+	@exec $(BIN)/jupyter lab --config=tools/lab_config.py --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
 		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
 
 test: install
@@ -47,7 +47,7 @@ exercises: install
 	@$(BIN)/python tools/exercises.py
 
 numbers: install
-	@$(BIN)/python benchmarks/numbers.py $(ARGS)
+	@$(BIN)/python benchmarks/reproduce.py $(ARGS)
 
 bench: install-bench
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
