@@ -382,3 +382,10 @@ def test_a_net_trained_elsewhere_does_not_beat_the_loss():
     words = load_names("shipped")
     cheat = Table(*context_windows(words, Vocabulary(words), 8))  # it has seen every name there is
     tools.rejected(ex.beat_the_loss.check(lambda *_: cheat), "the loss on held names is")
+
+
+def test_the_target_is_just_below_the_count_table():
+    X, Y, _, _, held, answer = ex.relabelled()
+    N = torch.full((27,) * 4, 0.1).index_put_((*X[:, 5:].T, Y), torch.tensor(1.0), accumulate=True)
+    loss = -(N / N.sum(-1, keepdim=True)).log()[(*held[:, 5:].T, answer)].mean().item()
+    assert abs(loss - 2.3118) < 1e-4 and 0 < loss - ex.TARGET < 0.01

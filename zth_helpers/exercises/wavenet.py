@@ -16,8 +16,7 @@ from zth_helpers.exercises.judging import call, expect, named, require
 from zth_helpers.layers import BatchNorm1d, Embedding, FlattenConsecutive, Linear, Sequential, Tanh
 from zth_helpers.names import Vocabulary, context_windows, load_names, split_words
 
-# On the held names the notebook's fast recipe reaches 2.3115 in its quick 200 steps, and a count table over
-# three letters, 0.1 added to each count, 2.3118.
+# On the held names a count table over three letters, 0.1 added to each count, reaches 2.3118.
 TARGET = 2.31
 
 
@@ -409,7 +408,7 @@ def relabelled() -> tuple[Tensor, ...]:
     ),
 )
 def beat_the_loss(train_model):
-    """No official exercises here: beat the notebook's quick recipe on names that the judge holds back."""
+    """Any net, any recipe: beat the count table over three letters on names that the judge holds back."""
     Xtr, Ytr, Xdev, Ydev, X, Y = relabelled()
     torch.manual_seed(42)
     logits = call(train_model, Xtr, Ytr, Xdev, Ydev)
