@@ -32,7 +32,7 @@ from tools.lesson import definitions
 from zth_helpers import names
 
 LECTURE_STEPS, BLOCKS = 200_000, 5
-MLP_STEPS, WAVENET_STEPS = 100, 900  # of the fast recipes
+MLP_STEPS, WAVENET_STEPS = 100, 960  # of the fast recipes
 BUDGET = 120.0  # seconds
 
 
@@ -95,7 +95,7 @@ class WaveNet:
 
     def fast(self) -> nn.Module:
         torch.manual_seed(42)
-        net = self.space["RecurrentNet"](len(self.space["vocab"]), embedding=48, hidden=160)
+        net = self.space["RecurrentNet"](len(self.space["vocab"]), embedding=32, hidden=128)
         self.space["fast_recipe"](net, padded(self.space, "train_words"), WAVENET_STEPS, checks=0)
         return net
 
