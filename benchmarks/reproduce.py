@@ -54,14 +54,16 @@ ledger.compare = lenient
 """
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """All but the cells with controls: those show numbers and make none."""
-    return [
+def measuring_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code cells up to the last comparison, without controls: those show numbers and make none."""
+    cells = [
         cell
         for cell in notebook.cells
         if cell.cell_type == "code"
         and not any(isinstance(n, ast.Name) and n.id == "interact" for n in ast.walk(ast.parse(cell.source)))
     ]
+    compares = [i for i, cell in enumerate(cells) if "compare(" in cell.source or "lecture=" in cell.source]
+    return cells[: compares[-1] + 1] if compares else []
 
 
 def key(notebook: nbformat.NotebookNode) -> str:
@@ -69,7 +71,7 @@ def key(notebook: nbformat.NotebookNode) -> str:
     list, torch and the package. Raises SyntaxError where a cell is not plain Python."""
     code = [
         ast.dump(statement)
-        for cell in code_cells(notebook)
+        for cell in measuring_cells(notebook)
         for statement in ast.parse(cell.source).body
         if not isinstance(statement, ast.Import | ast.ImportFrom)
     ]
@@ -79,7 +81,7 @@ def key(notebook: nbformat.NotebookNode) -> str:
 
 def run(name: str, notebook: nbformat.NotebookNode, listed: str) -> dict:
     """Executes a copy with the full steps; its rows, seconds (clock and processor), and cells that failed."""
-    cells = [nbformat.v4.new_code_cell(LENIENT), *code_cells(notebook)]
+    cells = [nbformat.v4.new_code_cell(LENIENT), *measuring_cells(notebook)]
     started, clock, failed, slow = {}, time.perf_counter(), [], {}
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(cells), desc=name, unit="cell") as bar:
         ledger = Path(folder, "ledger.jsonl")

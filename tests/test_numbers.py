@@ -119,9 +119,11 @@ def test_replay_says_what_failed_when_a_run_is_not_reached():
 
 
 def test_key_is_of_the_code_alone():
-    code = "x = 1  # one"
-    same = lesson("import os\nx = 1", "from zth_helpers import interact\ninteract.bigram()")
-    assert reproduce.key(lesson(code)) == reproduce.key(same) != reproduce.key(lesson("x = 2"))
+    code = "x = 1  # one\ncompare(x)"
+    same = lesson(
+        "import os\nx = 1\ncompare(x)", "from zth_helpers import interact\ninteract.bigram()", "y = 2"
+    )
+    assert reproduce.key(lesson(code)) == reproduce.key(same) != reproduce.key(lesson("x = 2\ncompare(x)"))
 
 
 def test_rows_of_several_values_are_split_and_judged_one_by_one():
