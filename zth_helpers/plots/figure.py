@@ -59,7 +59,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 4) -> s
     def cell(value) -> str:
         if value is None or value != value:
             return "–"
-        return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)  # no -0
 
     body = [[cell(value) for value in row] for row in rows]
     columns = list(zip(*[list(header), *body])) if body else [(h,) for h in header]
