@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -140,16 +141,26 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture
-def page(browser, request):
-    """A fresh page of 1280 by 900; its console errors are collected in `page.errors`."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+@contextmanager
+def watched_page(browser, width: int = 1280):
+    """A fresh page; its console errors are collected in `page.errors`."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
     page = context.new_page()
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
     yield page
-    if getattr(request.node, "report_call", None) is not None and request.node.report_call.failed:
-        ARTEFACTS.mkdir(exist_ok=True)
-        page.screenshot(path=ARTEFACTS / f"{re.sub(r'[^a-zA-Z0-9_]+', '-', request.node.name)}.png")
     context.close()
+
+
+@pytest.fixture
+def page(browser, request):
+    with watched_page(browser) as page:
+        yield page
+        screenshot_on_failure(page, request.node)
+
+
+def screenshot_on_failure(page, item) -> None:
+    if getattr(item, "report_call", None) is not None and item.report_call.failed:
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"{re.sub(r'[^a-zA-Z0-9_]+', '-', item.name)}.png")

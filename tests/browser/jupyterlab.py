@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from playwright.sync_api import Page, expect
+import nbformat
+from playwright.sync_api import Locator, Page, expect
 
 # JupyterLab's own offline complaints (it looks for news and extensions) are not ours.
 NOT_OURS = ("ERR_", "Failed to load resource", "jupyter-lsp", "extension", "announcements", "favicon")
@@ -15,7 +17,7 @@ def open_notebook(page: Page, lab: str, path: str) -> None:
     parts = urlsplit(lab)
     page.goto(urlunsplit((parts.scheme, parts.netloc, f"/lab/tree/{path}", parts.query + "&reset", "")))
     page.locator(".jp-Notebook").wait_for(timeout=60_000)
-    page.wait_for_function(IDLE, timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the status bar: there is a kernel, and it waits
 
 
 # The kernel's state as JupyterLab shows it, plus no cell waiting: the status indicator alone lags behind.
@@ -26,21 +28,116 @@ IDLE = """() => {
 }"""
 
 
+def menu(page: Page, top: str, item: str) -> None:
+    page.get_by_role("menuitem", name=top, exact=True).click()
+    page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
+
+
 def run_all(page: Page, seconds: float = 300) -> None:
     """Run > Run All Cells, and waits until the kernel is idle again."""
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    menu(page, "Run", "Run All Cells")
     page.wait_for_timeout(1500)
     page.wait_for_function(IDLE, timeout=seconds * 1000)
 
 
-def errors(page: Page) -> list[str]:
-    """Error outputs that the notebook shows."""
-    return page.locator('.jp-RenderedText[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+def save(page: Page, file: Path) -> nbformat.NotebookNode:
+    """Ctrl+S, and the notebook as it then lies on the disk."""
+    before = file.stat().st_mtime_ns
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+s")
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if file.stat().st_mtime_ns != before:
+            page.wait_for_timeout(300)
+            return nbformat.read(file, as_version=4)
+    raise AssertionError(f"JupyterLab did not save {file.name}")
+
+
+def errors(notebook: nbformat.NotebookNode) -> list[str]:
+    """What went wrong in a saved notebook: errors, and code that has not run. (JupyterLab need not have drawn
+    every cell of a long notebook, so its page cannot be asked.)"""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            found += [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+            found += [f"not run: {cell.source}"] if cell.source.strip() and not cell.execution_count else []
+    return found
 
 
 def our_console_errors(page: Page) -> list[str]:
     return [text for text in page.errors if not any(theirs in text for theirs in NOT_OURS)]
 
 
-__all__ = ["errors", "expect", "open_notebook", "our_console_errors", "run_all"]
+def pictures(page: Page) -> int:
+    """How many pictures the outputs show, from the first to the last cell (JupyterLab draws what is near)."""
+    pane = page.locator(".jp-WindowedPanel-outer").first
+    for i in range(200):
+        at_end = pane.evaluate("(p, top) => (p.scrollTop = top, p.scrollTop < top)", i * 800)
+        page.wait_for_timeout(60)
+        if at_end:
+            break
+    return page.locator(".jp-OutputArea-output img").evaluate_all(
+        "images => images.filter(i => i.complete && i.naturalWidth > 100).length"
+    )
+
+
+def explorers(page: Page, count: int) -> list[Locator]:
+    """The figures with controls, `count` of them, each scrolled to once so that JupyterLab draws it."""
+    found = page.locator(".zth-explorer")
+    for cell in page.locator(".jp-CodeCell", has_text="interact.").all():
+        cell.scroll_into_view_if_needed()
+    expect(found).to_have_count(count, timeout=30_000)
+    return found.all()
+
+
+def numbers(explorer: Locator) -> str:
+    """The text under the picture; it tells whether the picture is another one."""
+    return explorer.locator("details pre").inner_text() or explorer.locator("details pre").text_content()
+
+
+def picture(explorer: Locator) -> str:
+    """The bytes of the picture that stands there, as a checksum."""
+    return explorer.locator("img").evaluate(CHECKSUM)
+
+
+CHECKSUM = """async image => {
+    const bytes = await (await fetch(image.src)).arrayBuffer();
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', bytes));
+    return [...digest].map(b => b.toString(16)).join('');
+}"""
+
+
+def changes(page: Page, explorer: Locator, act, seconds: float = 20) -> bool:
+    """Does `act` bring another picture?"""
+    before = picture(explorer)
+    act()
+    for _ in range(int(seconds * 10)):
+        page.wait_for_timeout(100)
+        if picture(explorer) != before:
+            return True
+    return False
+
+
+def press_slider(slider: Locator) -> None:
+    """One step by keyboard: to the right, or to the left at the right end."""
+    slider.focus()
+    at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
+    slider.press("ArrowLeft" if at_end else "ArrowRight")
+
+
+__all__ = [
+    "IDLE",
+    "changes",
+    "errors",
+    "expect",
+    "explorers",
+    "menu",
+    "numbers",
+    "open_notebook",
+    "our_console_errors",
+    "picture",
+    "pictures",
+    "press_slider",
+    "run_all",
+    "save",
+]

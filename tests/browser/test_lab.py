@@ -2,19 +2,92 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tests.browser import jupyterlab as jl
+from tests.browser.conftest import screenshot_on_failure, watched_page
 
-LESSONS = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+LESSONS = sorted(p.name for p in FOLDER.glob("*.ipynb"))
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("name", LESSONS)
-def test_run_all(lab, page, name):
-    jl.open_notebook(page, lab, f"notebooks/{name}")
-    jl.run_all(page)
-    assert jl.errors(page) == []
+class Lesson:
+    """One notebook, open in a page: as it is stored, and then run once for all tests of this module."""
+
+    def __init__(self, page, lab: str, course: Path, name: str):
+        self.page, self.file = page, course / "notebooks" / name
+        self.stored = nbformat.read(self.file, as_version=4)
+        self.figures = sum(len(re.findall(r"^interact\.\w+\(", c.source, re.M)) for c in self.stored.cells)
+        jl.open_notebook(page, lab, f"notebooks/{name}")
+        self.pictures = jl.pictures(page)
+        self.before = page.locator(".jp-OutputArea-output").all_inner_texts()
+        jl.run_all(page)
+        self.saved = jl.save(page, self.file)
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(request, browser, lab, course):
+    with watched_page(browser) as page:
+        yield Lesson(page, lab, course, request.param)
+        jl.menu(page, "Kernel", "Shut Down Kernel")  # its memory is needed for the next one
+        page.wait_for_timeout(1000)
+
+
+@pytest.fixture(autouse=True)
+def screenshot(request, lesson):
+    yield
+    screenshot_on_failure(lesson.page, request.node)
+
+
+def test_stored_pictures_show_before_anything_has_run(lesson):
+    """There is no widget yet in this kernel: what shows is what was stored."""
+    expected = sum(
+        "image/png" in o.get("data", {}) for c in lesson.stored.cells for o in c.get("outputs", [])
+    )
+    assert lesson.pictures >= expected > 0
+    assert not [text for text in lesson.before if "widget" in text.lower()]
+
+
+def test_runs_without_an_error(lesson):
+    assert jl.errors(lesson.saved) == []
+    assert jl.our_console_errors(lesson.page) == []
+
+
+def test_every_control_works_by_keyboard(lesson):
+    page = lesson.page
+    assert lesson.figures > 0
+    for explorer in jl.explorers(page, lesson.figures):
+        explorer.scroll_into_view_if_needed()
+        assert jl.numbers(explorer)
+        for slider in explorer.locator("[role=slider]").all():
+            assert jl.changes(page, explorer, lambda s=slider: jl.press_slider(s)), slider.evaluate(LABEL)
+        for box in explorer.locator("input[type=checkbox]").all():
+            assert jl.changes(page, explorer, lambda b=box: b.press("Space"))
+        for dropdown in explorer.locator("select").all():
+            assert jl.changes(
+                page, explorer, lambda d=dropdown: d.select_option(index=0) and d.select_option(index=1)
+            )
+    assert jl.our_console_errors(page) == []
+
+
+LABEL = "s => s.closest('.widget-hslider, .widget-slider')?.innerText"
+
+
+def test_text_boxes_say_what_is_wrong(lesson):
+    page = lesson.page
+    for explorer in jl.explorers(page, lesson.figures):
+        for box in explorer.locator("input[type=text]").all():
+            before = jl.picture(explorer)
+            for bad, why in (("é", "vocabulary"), ("", "empty"), ("a" * 40, "at most")):
+                box.fill(bad)
+                box.press("Enter")
+                jl.expect(explorer.get_by_role("alert")).to_contain_text(why)
+                assert jl.picture(explorer) == before
+            assert jl.changes(page, explorer, lambda b=box: (b.fill("k"), b.press("Enter")))
+            jl.expect(explorer.get_by_role("alert")).to_have_count(0)
     assert jl.our_console_errors(page) == []

@@ -94,7 +94,7 @@ def typed(value: str, vocab, longest: int, what: str = "a name") -> str:
     if not value:
         raise ValueError(f"The box is empty: type {what}.")
     if len(value) > longest:
-        raise ValueError(f"{len(value)} characters are too many: type {what} of at most {longest}.")
+        raise ValueError(f"{len(value)} characters are too many (at most {longest}): type {what}.")
     unknown = sorted(set(value) - set(vocab.stoi))
     if unknown:
         known = "".join(vocab.stoi)

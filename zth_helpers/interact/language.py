@@ -100,7 +100,7 @@ def embedding(C: torch.Tensor, vocab) -> Explorer:
             ylabel="letter",
         )
         rows = [
-            [vocab.itos[j], f"{distance[j]:.3f}", *(f"{v + 0.0:.2f}" for v in C[j, [across, up]].tolist())]
+            [vocab.itos[j], f"{distance[j]:.3f}", *(f"{v:z.2f}" for v in C[j, [across, up]].tolist())]
             for j in nearest
         ]
         head = ["nearest", "distance", f"C[:, {across}]", f"C[:, {up}]"]
@@ -162,7 +162,8 @@ def bars(ax, p: torch.Tensor, vocab, title: str, also: tuple[torch.Tensor, str] 
     ax.set_xticks(range(V), [vocab.itos[i] for i in range(V)])
     ax.set(title=title, xlabel="next character", ylabel="probability")
     ax.set_xlim(-0.8, V - 0.2)
-    ax.legend(frameon=False, fontsize=8, labelcolor=INK)
+    ax.margins(y=0.18)  # room for the legend above the bars
+    ax.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="upper right")
 
 
 def listing(ax, lines: Sequence[str], title: str) -> None:

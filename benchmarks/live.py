@@ -1,0 +1,105 @@
+"""What `live` costs: whole training runs of notebook 04's network, seen live, against the same without.
+
+    python benchmarks/live.py          (about three minutes; nothing else should run meanwhile)
+
+Three ways take turns, each trains its own copy for the same number of steps: bare, with a Monitor, with a
+Monitor seen live (its first and last pictures and its bar included). The ratios are those within a round,
+median of all rounds. Processor time, on one thread. A notebook's part is played by a handle that encodes
+each picture as a kernel does and throws it away.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import IPython.display
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.monitor import LR, Plain
+from zth_helpers import live as room
+from zth_helpers.monitor import Monitor
+
+ROUNDS, STEPS = 5, 8_000
+WAYS = "bare", "with a Monitor", "seen live"
+
+
+class Handle:
+    """What a kernel does with a picture, except to send it."""
+
+    pictures = 0
+
+    def display(self, shown, raw: bool = False) -> None:
+        data = shown if raw else shown._repr_mimebundle_()
+        json.dumps(data | {"image/png": base64.b64encode(data["image/png"]).decode()}).encode()
+        Handle.pictures += 1
+
+    update = display
+
+
+def run(way: str, steps: int) -> float:
+    """Seconds of processor time for one run."""
+    loop = Plain()
+    if way != "bare":
+        mon = Monitor(loop.layers, loop.parameters, every=100)
+        loop.retain, loop.after = mon.retain_grads, lambda loss: mon.step(loss, lr=LR)
+    start = time.process_time()
+    for _ in room.live(mon, steps) if way == "seen live" else range(steps):
+        loop.step()
+    return time.process_time() - start
+
+
+def measure(rounds: int = ROUNDS, steps: int = STEPS) -> list[dict]:
+    """A row for each way: microseconds of a step, its ratio to bare and to the Monitor, redraws a second."""
+    os.environ["ZTH_QUIET"] = "0"
+    room.in_notebook, IPython.display.DisplayHandle = lambda: True, Handle
+    seconds, wall = {way: [] for way in WAYS}, 0.0
+    for i in tqdm(range(rounds + 1), desc="live", leave=False, file=sys.stderr):
+        for way in WAYS:
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                before = time.perf_counter()
+                took = run(way, steps if i else steps // 10)
+            if i:  # the first round warms up
+                seconds[way].append(took)
+                wall += (time.perf_counter() - before) * (way == "seen live")
+            elif way == WAYS[-1]:
+                Handle.pictures = 0
+
+    def ratio(way: str, base: str) -> float:
+        return statistics.median(a / b for a, b in zip(seconds[way], seconds[base]))
+
+    return [
+        dict(
+            name=way,
+            step_us=1e6 * statistics.median(seconds[way]) / steps,
+            to_bare=ratio(way, "bare"),
+            to_monitor=ratio(way, "with a Monitor"),
+            redraws=Handle.pictures / wall if way == "seen live" else 0.0,
+        )
+        for way in WAYS
+    ]
+
+
+def table(rows: list[dict]) -> str:
+    lines = [
+        "| a run | a step | against bare | against the Monitor | pictures a second |",
+        "|:--|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        redraws = f"{row['redraws']:.2f}" if row["redraws"] else "–"
+        ratios = f"×{row['to_bare']:.2f} | ×{row['to_monitor']:.2f}"
+        lines.append(f"| {row['name']} | {row['step_us']:,.0f} µs | {ratios} | {redraws} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(table(measure()))
