@@ -1,6 +1,6 @@
 """What `live` costs: whole training runs of notebook 04's network, seen live, against the same without.
 
-    python benchmarks/live.py          (about three minutes; nothing else should run meanwhile)
+    python benchmarks/live.py          (about four minutes; nothing else should run meanwhile)
 
 Three ways take turns, each trains its own copy for the same number of steps: bare, with a Monitor, with a
 Monitor seen live (its first and last pictures and its bar included). The ratios are those within a round,
@@ -28,7 +28,7 @@ from benchmarks.monitor import LR, Plain
 from zth_helpers import live as room
 from zth_helpers.monitor import Monitor
 
-ROUNDS, STEPS = 5, 8_000
+ROUNDS, STEPS = 3, 15_000
 WAYS = "bare", "with a Monitor", "seen live"
 
 

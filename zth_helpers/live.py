@@ -24,7 +24,7 @@ from zth_helpers.plots.figure import COLOURS, INK, Figure, table
 from zth_helpers.plots.training import _activations, _lines, _shape, _weights
 
 AT_MOST_EVERY = 0.5  # seconds
-SHARE = 1 / 14  # of the loop's time that drawing may take, with a margin below a tenth
+SHARE = 1 / 20  # of the loop's time that drawing may take; the first and the last picture come on top
 POINTS = 300  # of a curve
 
 
