@@ -1,0 +1,198 @@
+"""All speeds in turn, into results.md, results.json and the README's table: `make bench`, under 15 minutes.
+
+    python benchmarks/bench.py                    everything; let nothing else run meanwhile
+    python benchmarks/bench.py engine windows     only those; the others keep what results.json has of them
+    python benchmarks/bench.py --tiny             all for a moment, to see that it works; writes nothing
+
+The time to the lecture's loss is measured with the list in ZTH_NAMES, all else with the course's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import engine, live, monitor, sampling, steps, time_to_loss, windows
+from benchmarks.report import between, read_json
+from tools.notebooks import ROOT
+
+FOLDER = ROOT / "benchmarks"
+
+
+def notebooks() -> list[dict]:
+    """Processor seconds of each notebook, as `make numbers` has measured them."""
+    runs = read_json(FOLDER / "numbers.json").get("notebooks", {})
+    return [
+        {"notebook": name, "quick_s": run["quick"]["processor_seconds"], "full_s": run["processor_seconds"]}
+        for name, run in runs.items()
+        if "quick" in run
+    ]
+
+
+def notebooks_table(rows: list[dict]) -> str:
+    lines = ["| up to its last comparison | quick | full | ratio |", "|---|--:|--:|--:|"]
+    for row in rows:
+        ratio = row["full_s"] / row["quick_s"]
+        lines.append(
+            f"| {row['notebook']} | {row['quick_s']:,.0f} s | {row['full_s']:,.0f} s | ×{ratio:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+# part -> title, measure, the same for a moment, table
+PARTS: dict[str, tuple[str, Callable, Callable, Callable]] = {
+    "engine": (
+        "micrograd's engines, and time per operation as graphs grow",
+        lambda: engine.measure(5),
+        lambda: engine.measure(1, (100, 1_000)),
+        lambda rows: engine.table(*rows),
+    ),
+    "windows": (
+        "Context windows: the loop against vectorised",
+        windows.measure,
+        lambda: windows.measure({1: 1}),
+        windows.table,
+    ),
+    "sampling": (
+        "Sampling names: one at a time against in a batch",
+        sampling.measure,
+        lambda: sampling.measure(1, 500, 5_000),
+        sampling.table,
+    ),
+    "steps": (
+        "A training step of each lecture model, as a share of the matrix products' peak",
+        steps.measure,
+        lambda: steps.measure(1, 1),
+        steps.table,
+    ),
+    "memory": ("Peak memory", steps.memory, lambda: steps.memory(1), steps.memory_table),
+    "monitor": (
+        "What watching costs: Monitor, the lecture's line, TensorBoard, wandb",
+        lambda: monitor.measure(10),
+        lambda: monitor.measure(1),
+        monitor.table,
+    ),
+    "live": ("What seeing it live costs", lambda: live.measure(3), lambda: live.measure(1, 200), live.table),
+    "loss": (
+        "Time to the lecture's dev loss, and the lowest in 120 seconds",
+        time_to_loss.measure,
+        lambda: [time_to_loss.lowest(1, 5.0)],
+        time_to_loss.table,
+    ),
+    "notebooks": (
+        "Whole notebooks, quick against full steps",
+        lambda: notebooks(),
+        lambda: notebooks(),
+        None,
+    ),
+}
+
+
+def short(found: dict) -> list[tuple[str, str, str, bool]]:
+    """The rows of the README: what, measured, target, met."""
+    rows = []
+
+    def ratio(what: str, value: float, target: float, at_most: bool = False, digits: int = 0) -> None:
+        met = value <= target if at_most else value >= target
+        rows.append((what, f"×{value:.{digits}f}", f"{'≤' if at_most else '≥'} ×{target:g}", met))
+
+    if "engine" in found:
+        best = [row for row in found["engine"][0] if row["engine"] == "and whole sums" and row["gc"] == "on"]
+        ratio("micrograd engine, fast against the lecture's", best[0]["ratio"], 12, digits=1)
+    if "windows" in found:
+        for row in found["windows"]:
+            ratio(f"context windows of {row['names']:,} names", row["ratio"], 50)
+    if "monitor" in found:
+        by_name = {row["name"]: row["ratio"] for row in found["monitor"]}
+        ratio("`Monitor`, every=100, a step against bare", by_name["Monitor, every=100"], 1.03, True, 3)
+        ratio("`Monitor`, every=1", by_name["Monitor, every=1"], 1.35, True, 2)
+        for name in ("the lecture's line", "TensorBoard histograms", "wandb.watch, offline"):
+            for key, value in by_name.items():
+                if key.startswith(name):
+                    rows.append((f"for comparison: {key}", f"×{value:.2f}", "", True))
+    if "live" in found:
+        rows.append(("`live`, a whole run against bare", f"×{found['live'][-1]['to_bare']:.2f}", "", True))
+    if "sampling" in found:
+        ratio("names in a batch against one at a time", found["sampling"]["ratio"], 100)
+    for row in found.get("loss", []):
+        if "ratio" in row:
+            ratio(f"{row['what']}, sooner", row["ratio"], row["ratio_target"])
+        else:
+            met = row["dev"] <= row["dev_target"]
+            rows.append((row["what"], f"{row['dev']:.4f}", f"≤ {row['dev_target']}", met))
+    return rows
+
+
+def write(results: dict) -> None:
+    """results.json, results.md and the README's short table."""
+    made = "\n".join(f"- {key}: {value}" for key, value in results["machine"].items())
+    pages = ["# How fast it is", "Written by `make bench`; do not edit.", made]
+    for part, (title, _, _, table) in PARTS.items():
+        if part in results["found"]:
+            pages += [f"## {title}", table(results["found"][part])]
+    text = json.dumps(results, ensure_ascii=False, indent=1)
+    (FOLDER / "results.json").write_text(text + "\n", encoding="utf-8")
+    (FOLDER / "results.md").write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    lines = ["| how fast | measured | target | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {what} | {value} | {target} | {'' if not target else '✓' if met else '✗ missed'} |"
+        for what, value, target, met in short(results["found"])
+    ]
+    between("bench", "\n".join([*lines, "", "All of it: [benchmarks/results.md](benchmarks/results.md)."]))
+
+
+def processor() -> str:
+    """Its name, from the system where that knows more than Python does."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return asked.stdout.strip()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS])
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    results = read_json(FOLDER / "results.json") or {"found": {}}
+    results["machine"] = {
+        "processor": f"{processor()}, {os.cpu_count()} cores",
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": date.today().isoformat(),
+    }
+    started = time.perf_counter()
+    for part in (bar := tqdm(options.parts or list(PARTS), desc="bench", unit="part")):
+        title, measure, tiny, table = PARTS[part]
+        bar.set_postfix_str(part)
+        torch.set_num_threads(1)  # those that use two say so themselves
+        found = (tiny if options.tiny else measure)()
+        if options.tiny:
+            tqdm.write(f"{part} works: {json.dumps(found)[:100]}")
+        elif found:
+            results["found"][part] = found
+            results["machine"]["minutes"] = round((time.perf_counter() - started) / 60, 1)
+            write(results)  # after each: an interruption loses one
+            tqdm.write(f"\n{title}\n\n{table(found)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
