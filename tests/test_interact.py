@@ -300,7 +300,7 @@ def test_init_gain_measures_the_layers():
 
 
 def test_batch_norm_moves_all_when_one_moves():
-    x = torch.tensor([1.0, 2.0, -3.0, 4.0, -1.5])
+    x = torch.tensor([1.0, 2.0, -3.0, 4.0, -1.5], dtype=torch.float64)
     explorer = interact.batch_norm(x)
     explorer.controls["first"].value = 20.0
     moved = np.array([20.0, 2.0, -3.0, 4.0, -1.5])
