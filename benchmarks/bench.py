@@ -91,12 +91,7 @@ PARTS: dict[str, tuple[str, Callable, Callable, Callable]] = {
         lambda: [time_to_loss.lowest(1, 5.0)],
         time_to_loss.table,
     ),
-    "notebooks": (
-        "Whole notebooks, quick against full steps",
-        lambda: notebooks(),
-        lambda: notebooks(),
-        None,
-    ),
+    "notebooks": ("Whole notebooks, quick against full", notebooks, notebooks, notebooks_table),
 }
 
 

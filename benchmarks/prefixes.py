@@ -41,7 +41,7 @@ GIVEN = {
     "06_wavenet": {"split_loss": lambda *_: 0.0},
 }
 WITHOUT = {
-    "01_micrograd": ("recursive_order", "model(x).data", "model([u, v])", "slow = moons_model()", 'tip"'),
+    "01_micrograd": ("recursive_order(total", "model([u, v])", "of the upper moon", "right = ["),
     "02_bigram": ("train_net(W, N, 10_000)", "train_net(W2"),
     "03_mlp": ("class Made", "Counter(word["),
     "04_batchnorm": ("def wobble", "def in_company", "calibrated", "dead_after", "def memorise"),

@@ -157,11 +157,7 @@ def collect() -> int:
     """numbers.json, prefixes.json and both tables from the results that are there; how many rows are off."""
     runs = {name: result for name in sorted(NOTEBOOKS) if (result := load(name))}
     for name, result in runs.items():
-        notebook = read(name)
-        result["current"] = result["key"] == key(notebook)
-        if result["current"] and "prefixes" not in result:
-            write(RUNS / f"{name}.json", result | {"prefixes": prefixes.record(name, notebook)})
-    runs = {name: load(name) | {"current": result["current"]} for name, result in runs.items()}
+        result["current"] = result["key"] == key(read(name))
     rows = [report.number(name, row) for name, result in runs.items() for row in report.split(result["rows"])]
     data = {
         "date": max((result["date"] for result in runs.values()), default=None),
@@ -176,9 +172,13 @@ def collect() -> int:
         "seeds": {name: found for name in sorted(NOTEBOOKS) if (found := load(f"{name}.seeds"))},
     }
     write(ROOT / "benchmarks" / "numbers.json", data)
+    report.write_numbers(data)
+    for name, result in runs.items():
+        if result["current"] and "prefixes" not in result:
+            result["prefixes"] = prefixes.record(name, read(name))
+            write(RUNS / f"{name}.json", {k: v for k, v in result.items() if k != "current"})
     recorded = {name: result["prefixes"] for name, result in runs.items() if "prefixes" in result}
     write(ROOT / "benchmarks" / "prefixes.json", recorded)
-    report.write_numbers(data)
     return sum(not row["same"] and not row["why"] for row in rows)
 
 

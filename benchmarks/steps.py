@@ -133,8 +133,6 @@ def table(rows: list[dict]) -> str:
 
 def peak_of(task: str, size: int) -> float:
     """MB that this process has used at most, after one task on `size` times the shipped list."""
-    import resource  # not on Windows
-
     words = load_names("shipped")
     if task == "the tree's training":
         step = stepper(tree(24, 128), *context_windows(words, Vocabulary(words), 8))
@@ -142,8 +140,12 @@ def peak_of(task: str, size: int) -> float:
     elif task != "importing torch":
         make = windows.loop if task == "windows, loop" else context_windows
         make(words * size, Vocabulary(words), 3)
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux getrusage also counts what the process was before exec: its parent
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def memory(size: int = 10) -> list[dict]:
