@@ -33,10 +33,10 @@ CONSTANTS = {
 }  # fmt: skip
 # Judged by one call without comparison to other inputs, so a first answer that is kept stays right: the text
 # that a learner invents, and training runs, which see enciphered or otherwise private data.
-ONE_CALL = {"invent", "beat_the_lecture"}
+ONE_CALL = {"invent", "beat_the_lecture", "beat_the_loss"}
 # Twice a good start, and one more, may be a good start: adding 1 to W2 changes no probability.
 MANY_RIGHT = {"calm_start"}
-EXPENSIVE = {"beat_the_lecture"}  # train for seconds
+EXPENSIVE = {"beat_the_lecture", "beat_the_loss"}  # train for seconds
 
 
 def exercise(topic, name):
