@@ -68,17 +68,22 @@ def our_console_errors(page: Page) -> list[str]:
     return [text for text in page.errors if not any(theirs in text for theirs in NOT_OURS)]
 
 
-def pictures(page: Page) -> int:
-    """How many pictures the outputs show, from the first to the last cell (JupyterLab draws what is near)."""
-    pane = page.locator(".jp-WindowedPanel-outer").first
-    for i in range(200):
-        at_end = pane.evaluate("(p, top) => (p.scrollTop = top, p.scrollTop < top)", i * 800)
-        page.wait_for_timeout(60)
-        if at_end:
+def pictures(page: Page, expected: int) -> int:
+    """How many pictures the outputs show: goes from the first to the last cell, since JupyterLab draws what
+    is near, until `expected` have been drawn, three times at most."""
+    pane, shown = page.locator(".jp-WindowedPanel-outer").first, 0
+    for _ in range(3):
+        for i in range(200):
+            at_end = pane.evaluate("(p, top) => (p.scrollTop = top, p.scrollTop < top)", i * 600)
+            page.wait_for_timeout(80)
+            if at_end:
+                break
+        page.wait_for_timeout(1000)
+        images = page.locator(".jp-OutputArea-output img")
+        shown = images.evaluate_all("all => all.filter(i => i.complete && i.naturalWidth > 100).length")
+        if shown >= expected:
             break
-    return page.locator(".jp-OutputArea-output img").evaluate_all(
-        "images => images.filter(i => i.complete && i.naturalWidth > 100).length"
-    )
+    return shown
 
 
 def explorers(page: Page, count: int) -> list[Locator]:
