@@ -13,10 +13,10 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
-NEEDED_MB = 2500
+NEEDED_MB = 6000
 # What pip prints when something outside of it is wrong -> what to tell the user.
 CAUSES = [
-    ("No space left on device", "the disk is full: free about 2.5 GB and run the same command again"),
+    ("No space left on device", "the disk is full: free about 6 GB and run the same command again"),
     (
         "Temporary failure in name resolution|Name or service not known|NewConnectionError|getaddrinfo failed"
         "|Network is unreachable|Connection refused|ConnectTimeoutError|ReadTimeoutError|ProxyError",
@@ -109,7 +109,7 @@ def main():
         fail("the disk has %d MB free and the course's packages need about %d MB: make room, then again"
              % (free, NEEDED_MB))  # fmt: skip
     extras = sys.argv[1] if len(sys.argv) > 1 else "test"
-    print("Installing the course into .venv (once; a few minutes, about 1.5 GB on disk) …")
+    print("Installing the course into .venv (once; a few minutes, about 6 GB on disk) …")
     sys.stdout.flush()
     if not os.path.exists(python()) or subprocess.call(
         [python(), "-c", "import pip"], stderr=subprocess.DEVNULL
