@@ -4,8 +4,8 @@
 
 Three ways take turns, each trains its own copy for the same number of steps: bare, with a Monitor, with a
 Monitor seen live (its first and last pictures and its bar included). The ratios are those within a round,
-median of all rounds. Processor time, on one thread. A notebook's part is played by a handle that encodes
-each picture as a kernel does and throws it away.
+median of all rounds. With one thread that is processor time, with two elapsed time. A notebook's part is
+played by a handle that encodes each picture as a kernel does and throws it away.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import IPython.display
@@ -24,11 +25,11 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.monitor import LR, Plain
+from benchmarks.monitor import LR, THREADS, Plain
 from zth_helpers import live as room
 from zth_helpers.monitor import Monitor
 
-ROUNDS, STEPS = 3, 15_000
+ROUNDS, STEPS = 3, 10_000
 WAYS = "bare", "with a Monitor", "seen live"
 
 
@@ -45,61 +46,72 @@ class Handle:
     update = display
 
 
-def run(way: str, steps: int) -> float:
-    """Seconds of processor time for one run."""
+def run(way: str, steps: int, clock: Callable[[], float]) -> float:
+    """Seconds of one run."""
     loop = Plain()
     if way != "bare":
         mon = Monitor(loop.layers, loop.parameters, every=100)
         loop.retain, loop.after = mon.retain_grads, lambda loss: mon.step(loss, lr=LR)
-    start = time.process_time()
+    start = clock()
     for _ in room.live(mon, steps) if way == "seen live" else range(steps):
         loop.step()
-    return time.process_time() - start
+    return clock() - start
 
 
 def measure(rounds: int = ROUNDS, steps: int = STEPS) -> list[dict]:
-    """A row for each way: microseconds of a step, its ratio to bare and to the Monitor, redraws a second."""
+    """A row per way and number of threads: microseconds of a step, its ratio to bare and to the Monitor (and
+    the range of the first), redraws a second."""
     os.environ["ZTH_QUIET"] = "0"
     room.in_notebook, IPython.display.DisplayHandle = lambda: True, Handle
-    seconds, wall = {way: [] for way in WAYS}, 0.0
-    for i in tqdm(range(rounds + 1), desc="live", leave=False, file=sys.stderr):
+    before, rows = torch.get_num_threads(), []
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        clock = time.process_time if threads == 1 else time.perf_counter
+        seconds, elapsed = {way: [] for way in WAYS}, 0.0
+        for i in tqdm(range(rounds + 1), desc=f"live, {threads} thread(s)", leave=False, file=sys.stderr):
+            for way in WAYS:
+                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                    started = time.perf_counter()
+                    took = run(way, steps if i else steps // 10, clock)
+                if i:  # the first round warms up
+                    seconds[way].append(took)
+                    elapsed += (time.perf_counter() - started) * (way == "seen live")
+                elif way == WAYS[-1]:
+                    Handle.pictures = 0
         for way in WAYS:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                before = time.perf_counter()
-                took = run(way, steps if i else steps // 10)
-            if i:  # the first round warms up
-                seconds[way].append(took)
-                wall += (time.perf_counter() - before) * (way == "seen live")
-            elif way == WAYS[-1]:
-                Handle.pictures = 0
-
-    def ratio(way: str, base: str) -> float:
-        return statistics.median(a / b for a, b in zip(seconds[way], seconds[base]))
-
-    return [
-        dict(
-            name=way,
-            step_us=1e6 * statistics.median(seconds[way]) / steps,
-            to_bare=ratio(way, "bare"),
-            to_monitor=ratio(way, "with a Monitor"),
-            redraws=Handle.pictures / wall if way == "seen live" else 0.0,
-        )
-        for way in WAYS
-    ]
+            to_bare = [a / b for a, b in zip(seconds[way], seconds["bare"])]
+            to_monitor = [a / b for a, b in zip(seconds[way], seconds["with a Monitor"])]
+            rows.append(
+                dict(
+                    name=way,
+                    threads=threads,
+                    step_us=1e6 * statistics.median(seconds[way]) / steps,
+                    to_bare=statistics.median(to_bare),
+                    low=min(to_bare),
+                    high=max(to_bare),
+                    to_monitor=statistics.median(to_monitor),
+                    redraws=Handle.pictures / elapsed if way == "seen live" else 0.0,
+                )
+            )
+    torch.set_num_threads(before)
+    return rows
 
 
 def table(rows: list[dict]) -> str:
     lines = [
-        "| a run | a step | against bare | against the Monitor | pictures a second |",
-        "|:--|--:|--:|--:|--:|",
+        "| a run | threads | a step | against bare (range) | against the Monitor | pictures a second |",
+        "|:--|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         redraws = f"{row['redraws']:.2f}" if row["redraws"] else "–"
-        ratios = f"×{row['to_bare']:.2f} | ×{row['to_monitor']:.2f}"
-        lines.append(f"| {row['name']} | {row['step_us']:,.0f} µs | {ratios} | {redraws} |")
+        to_bare = f"×{row['to_bare']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
+        step = f"{row['step_us']:,.0f} µs"
+        lines.append(
+            f"| {row['name']} | {row['threads']} | {step} | {to_bare} "
+            f"| ×{row['to_monitor']:.2f} | {redraws} |"
+        )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     print(table(measure()))

@@ -4,8 +4,9 @@
 
 The contenders train their own copy of the network and take turns, a block of steps each; the ratio is to the
 bare loop of the same round, the median that of all rounds. Plain layers stand against plain layers, torch.nn
-against torch.nn. Processor time, on one thread. TensorBoard and wandb take part if they can be imported: they
-log much the same as Monitor (outputs or weights, and gradients), at every step, wandb offline.
+against torch.nn. With one thread that is processor time, with two elapsed time. TensorBoard and wandb take
+part if they can be imported: they log much the same as Monitor (outputs or weights, and gradients), at every
+step, wandb offline.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
 from zth_helpers.monitor import Monitor
 
+THREADS = 1, 2
 ROUNDS, BLOCK = 15, 100  # a block holds whole intervals: 100 steps are one sample at every=100
 SLOW_BLOCK = 4  # of TensorBoard and wandb
 V, BATCH, HIDDEN, LR = 27, 32, 100, 0.1
@@ -160,42 +162,50 @@ def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
 
 
 def measure(rounds: int = ROUNDS) -> list[dict]:
-    """A row for each contender: microseconds of a step, and its ratio to the bare loop with the quartiles."""
+    """A row per contender and number of threads: microseconds of a step, its ratio to bare, quartiles."""
+    before, rows = torch.get_num_threads(), []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None):
         loops = {}
         for name, base, block, make in contenders(folder):
             with contextlib.suppress(ImportError):
                 loops[name] = base, block, make()
-        seconds = {name: [] for name in loops}
-        for i in tqdm(range(rounds + 1), desc="monitor", leave=False, file=sys.stdout):
-            for name, (_, block, loop) in loops.items():
-                start = time.process_time()
-                for _ in range(block):
-                    loop.step()
-                if i:  # the first round warms up
-                    seconds[name].append((time.process_time() - start) / block)
-        rows = []
-        for name, (base, _, _) in loops.items():
-            ratios = [a / b for a, b in zip(seconds[name], seconds[base])]
-            low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-            micro = statistics.median(seconds[name]) * 1e6
-            rows.append(dict(name=name, base=base, step_us=micro, ratio=middle, low=low, high=high))
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            clock = time.process_time if threads == 1 else time.perf_counter
+            seconds = {name: [] for name in loops}
+            for i in tqdm(
+                range(rounds + 1), desc=f"monitor, {threads} thread(s)", leave=False, file=sys.stdout
+            ):
+                for name, (_, block, loop) in loops.items():
+                    start = clock()
+                    for _ in range(block):
+                        loop.step()
+                    if i:  # the first round warms up
+                        seconds[name].append((clock() - start) / block)
+            for name, (base, _, _) in loops.items():
+                ratios = [a / b for a, b in zip(seconds[name], seconds[base])]
+                low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+                row = dict(name=name, base=base, threads=threads, ratio=middle, low=low, high=high)
+                rows.append(row | {"step_us": statistics.median(seconds[name]) * 1e6})
         if "wandb.watch, offline, log_freq=1" in loops:
             import wandb
 
             wandb.finish()
+    torch.set_num_threads(before)
     return rows
 
 
 def table(rows: list[dict]) -> str:
-    lines = ["| one step, watched by | time | against bare (quartiles) |", "|:--|--:|--:|"]
-    for row in rows:
-        ratio = f"×{row['ratio']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
-        ratio = "1" if row["name"] == row["base"] else ratio
-        lines.append(f"| {row['name']} | {row['step_us']:,.0f} µs | {ratio} |")
+    heads = [f"time, {n} thread(s) | against bare (quartiles)" for n in THREADS]
+    lines = [f"| one step, watched by | {' | '.join(heads)} |", "|:--|" + "--:|--:|" * len(THREADS)]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        cells = []
+        for row in (row for row in rows if row["name"] == name):
+            ratio = f"×{row['ratio']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
+            cells += [f"{row['step_us']:,.0f} µs", "1" if row["name"] == row["base"] else ratio]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     print(table(measure()))
