@@ -88,7 +88,8 @@ def printed(notebook, old: str, new: str):
 def test_tampering_is_caught(sound, tmp_path):
     loss = sound.cells[1].outputs[0].text.split()[1]  # such as 3.8162
     fourth = loss[:4] + str((int(loss[4]) + 1) % 10) + loss[5:]
-    last = loss[:-1] + str((int(loss[-1]) + 1) % 10)
+    last = loss[:-1] + str((int(loss[-1]) + 5) % 10)
+    rounded = loss[:-1] + (str(int(loss[-1]) + 1) if loss[-1] < "9" else "8")
 
     missing, extra, value, broken, uncounted = (copy.deepcopy(sound) for _ in range(5))
     missing.cells[2].outputs = missing.cells[2].outputs[:1]
@@ -105,6 +106,7 @@ def test_tampering_is_caught(sound, tmp_path):
         "sound": sound,
         "other_svg": other_svg,  # Graphviz lays out differently from release to release: not compared
         "rounding_noise": printed(sound, "1e-09", "3e-09"),
+        "last_digit_by_one": printed(sound, loss, rounded),  # the other side of a rounding
         "integer": printed(sound, "32033", "32034"),
         "fourth_digit": printed(sound, loss, fourth),
         "last_digit": printed(sound, loss, last),
@@ -116,7 +118,12 @@ def test_tampering_is_caught(sound, tmp_path):
         "exception": broken,
     }
     passed = verdicts(cases, tmp_path)
-    assert [name for name in cases if passed[name]] == ["sound", "other_svg", "rounding_noise"]
+    assert [name for name in cases if passed[name]] == [
+        "sound",
+        "other_svg",
+        "rounding_noise",
+        "last_digit_by_one",
+    ]
 
 
 def test_a_cell_without_a_count_breaks_the_rules(sound, tmp_path):
@@ -136,7 +143,12 @@ def test_a_cell_without_a_count_breaks_the_rules(sound, tmp_path):
     [
         ("loss 2.4540", "loss 2.4540", True),
         ("loss 2.45401", "loss 2.45402", True),
-        ("loss 2.4540", "loss 2.4541", False),
+        ("loss 2.4540", "loss 2.4541", True),  # one unit of the fifth digit: a rounding
+        ("loss 2.4540", "loss 2.4542", False),
+        ("loss 9.9999", "loss 10.0000", True),
+        ("p 0.0889", "p 0.088899", True),
+        ("p 0.0889", "p 0.0888", False),
+        ("-1.2345", "1.2345", False),
         ("loss 2.454", "loss 2.455", False),
         ("27 names", "28 names", False),
         ("27 names", "27.0 names", False),

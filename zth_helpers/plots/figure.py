@@ -42,8 +42,9 @@ class Figure(matplotlib.figure.Figure):
     def png(self) -> bytes:
         """The picture as PNG bytes, the same bytes for the same figure."""
         buffer = io.BytesIO()
-        self.draw_without_rendering()  # the constrained layout settles at the second drawing only
+        self.draw_without_rendering()  # the constrained layout settles at the second drawing
         self.savefig(buffer, format="png", metadata={"Software": None})
+        self.set_layout_engine("none")  # and would otherwise creep on by hairs
         return buffer.getvalue()
 
     def __str__(self) -> str:
@@ -53,7 +54,7 @@ class Figure(matplotlib.figure.Figure):
         return {"image/png": self.png(), "text/plain": self.twin}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 4) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 5) -> str:
     """Aligned text: floats with `digits` significant digits, None as a dash, numbers to the right."""
 
     def cell(value) -> str:
