@@ -35,7 +35,7 @@ lab: install
 
 test: install
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
-	@$(BIN)/python -m pytest --nbval -n 2 --dist loadscope -q $(ARGS)
+	@$(BIN)/python -m pytest --nbval -n 2 -q $(ARGS)
 
 notebooks: install
 	@$(BIN)/python tools/notebooks.py $(ARGS)

@@ -7,6 +7,7 @@ import os
 import re
 from decimal import Decimal
 
+import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
@@ -55,6 +56,20 @@ def close(a: str, b: str) -> bool:
 def squeeze(text: str) -> str:
     """A float that prints one character shorter moves the columns beside it: runs of spaces count as one."""
     return re.sub(r"[ \t]+", " ", text)
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none without xdist
+def pytest_xdist_make_scheduler(config, log):
+    """A notebook, or a file of tests, stays on one worker. But the file that opens all notebooks in a browser
+    is cut into one part for each, or it would run alone at the end for minutes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return file + test.partition("[")[2] if file.endswith("browser/test_lab.py") else file
+
+    return ByFile(config, log)
 
 
 def pytest_configure(config):

@@ -62,7 +62,7 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def course(tmp_path_factory) -> Path:
     """A copy of what a learner has after cloning and installing."""
     copy = tmp_path_factory.mktemp("course")
@@ -78,7 +78,7 @@ def course(tmp_path_factory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(course, tmp_path_factory):
     """The address of the running server, token included."""
     port = free_port()
@@ -122,7 +122,7 @@ def wait_for(server: subprocess.Popen, log: Path) -> str:
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     from playwright.sync_api import sync_playwright
 
