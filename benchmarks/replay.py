@@ -39,8 +39,8 @@ def replay(
     Gives each run's loss at every step, and all that was compared on the way. part(run, steps): which steps
     of a run to take; runs that are not in `runs` take none. To save time, `given` names stay what they are
     here, whatever the notebook defines, and cells that contain a text of `without` are left out. shift: is
-    added to every seed. A cell that fails is passed over, as many look at the trained network; but a run or a
-    comparison that is not reached raises LookupError, with the failures.
+    added to every seed. A cell that fails is passed over, as many look at the trained network, and so are asserts;
+    but a run or a comparison that is not reached raises LookupError, with the failures.
     """
     losses, compared, seen, failures, space = {}, {}, Counter(), [], {"__name__": "replay"}
     latest = None  # what cross_entropy gave last
@@ -75,7 +75,7 @@ def replay(
                 if cell.cell_type != "code" or any(text in cell.source for text in without):
                     continue
                 try:
-                    exec(compile(cell.source, "<cell>", "exec"), space)
+                    exec(compile(cell.source, "<cell>", "exec", optimize=1), space)  # 1: without asserts
                 except Exception as error:
                     failures.append(f"{cell.source.partition(chr(10))[0]!r}: {error!r}")
                 space.update(given or {})

@@ -113,6 +113,13 @@ def test_replay_leaves_no_trace(monkeypatch):
     assert plots.table(["a"], [[1]])  # the real one again
 
 
+def test_replay_passes_over_asserts_on_runs_that_it_leaves_out():
+    _, compared = replay(
+        lesson("from zth_helpers.ledger import compare", "assert 0\ncompare('a', 1, 1)"), [], ["a"]
+    )
+    assert compared == {"a": 1}
+
+
 def test_replay_says_what_failed_when_a_run_is_not_reached():
     with pytest.raises(LookupError, match=r"not reached: mine; [\s\S]*'undefined'.*NameError"):
         replay(lesson("undefined", "from zth_helpers.ledger import progress"), ["mine"])
