@@ -39,7 +39,7 @@ def replay(
     Gives each run's loss at every step, and all that was compared on the way. part(run, steps): which steps
     of a run to take; runs that are not in `runs` take none. To save time, `given` names stay what they are
     here, whatever the notebook defines, and cells that contain a text of `without` are left out. shift: is
-    added to every seed. A cell that fails is passed over, as many look at the trained network, and so are asserts;
+    added to every seed. Asserts, and cells that fail, are passed over, as many look at the trained network;
     but a run or a comparison that is not reached raises LookupError, with the failures.
     """
     losses, compared, seen, failures, space = {}, {}, Counter(), [], {"__name__": "replay"}
