@@ -44,7 +44,8 @@ def losses(name: str, notebook: nbformat.NotebookNode, seeds: int) -> dict[str, 
     found = {what: [] for what in WHAT[name]}
     for shift in tqdm(range(seeds), desc=f"{name}, seeds", leave=False):
         _, compared = replay(notebook, RUNS[name], WHAT[name], shift=shift)
-        for what in found:
-            value = compared[what]
-            found[what].append(value[-1] if isinstance(value, list) else value)  # of a curve, its end
-    return found
+        for what, values in found.items():
+            values.append(compared[what])
+    curves = [what for what, values in found.items() if isinstance(values[0], list)]
+    ends = {f"{what}: the last": [value[-1] for value in found[what]] for what in curves}
+    return {what: values for what, values in found.items() if what not in curves} | ends
