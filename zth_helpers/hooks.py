@@ -97,20 +97,31 @@ class Columns(dict):
 class ModuleWatch:
     """The hooks on modules. While `on`, a layer's output is copied or reduced at once, for a later in-place
     operation would overwrite it; so is its gradient, by a hook on the output: those on modules break in-place
-    ReLUs."""
+    ReLUs. Between samples the modules have no hooks: even an idle one would slow down every call."""
 
     def __init__(self, columns: Columns):
         self.columns, self.on = columns, True
+        self.hooks: list[tuple[weakref.ref, str, Hook]] = []  # a module, how to register, and what
+        self.handles: list = []
         self.shown: dict[str, list] = {}  # name -> [output, gradient], each a copy, a summary or None
         self.turns: Counter[str] = Counter()  # calls within one pass of a model
 
-    def attach(self, model: nn.Module, prefix: str) -> list:
-        """Hooks all layers of the model; returns the handles."""
-        handles = [model.register_forward_pre_hook(Hook(self, "new_pass", prefix))]
+    def watch(self, model: nn.Module, prefix: str) -> None:
+        """Hooks all layers of the model, at once: a compiled one knows only the hooks of its first call."""
+        found = [(model, "register_forward_pre_hook", Hook(self, "new_pass", prefix))]
         for name, module in leaves(model):
             self.columns.kinds[prefix + name] = type(module).__name__
-            handles.append(module.register_forward_hook(Hook(self, "output", prefix + name)))
-        return handles
+            found.append((module, "register_forward_hook", Hook(self, "output", prefix + name)))
+        self.hooks += [(weakref.ref(module), how, hook) for module, how, hook in found]
+        self.handles += [getattr(module, how)(hook) for module, how, hook in found]
+
+    def switch(self, on: bool) -> None:
+        if on and not self.handles:
+            alive = [(ref(), how, hook) for ref, how, hook in self.hooks if ref() is not None]
+            self.handles += [getattr(module, how)(hook) for module, how, hook in alive]
+        elif not on:
+            remove(self.handles)
+        self.on = on
 
     def new_pass(self, prefix: str, module: nn.Module, args) -> None:
         """Of several passes before one step the last counts; an interrupted one is forgotten."""
@@ -133,6 +144,12 @@ class ModuleWatch:
     def gradient(self, name: str, gradient: Tensor) -> None:
         if name in self.shown:
             self.shown[name][1] = copied_or_reduced(gradient)
+
+
+def remove(handles: list) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
 
 
 def copied_or_reduced(t: Tensor, kind: str = "") -> Tensor | tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zth_helpers.hooks import Columns, Hook, ModuleWatch, unwrap
+from zth_helpers.hooks import Columns, Hook, ModuleWatch, remove, unwrap
 from zth_helpers.samples import BINS, FIELDS, NONFINITE, Rows, Statistics, summarise
 from zth_helpers.watch import ParameterWatch, PlainWatch
 
@@ -74,7 +74,7 @@ class Monitor:
         self._columns = Columns()
         self._modules, self._plain = ModuleWatch(self._columns), PlainWatch(self._columns)
         self._handles: list = []
-        self._detach = weakref.finalize(self, _remove, self._handles)
+        self._detach = weakref.finalize(self, _detach, self._modules, self._handles)
 
         names: dict[int, str] = {}
         found = self._watch(unwrap(model_or_layers), "", names)
@@ -100,7 +100,7 @@ class Monitor:
     def _watch(self, model, prefix: str, names: dict[int, str]) -> list[Tensor]:
         """Hooks modules and lists plain layers; names their parameters and returns them."""
         if isinstance(model, nn.Module):
-            self._handles += self._modules.attach(model, prefix)
+            self._modules.watch(model, prefix)
             trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
             names.update((id(p), prefix + n) for n, p in trained)
             return [p for _, p in trained]
@@ -151,13 +151,14 @@ class Monitor:
         if self._now % self._losses.interval == 0:
             self._losses.append(step=self._now, loss=value)
         self._now += 1
-        self._due = self._modules.on = self._now % self.interval == 0 or (broke and not self.nonfinite_first)
+        self._due = self._now % self.interval == 0 or (broke and not self.nonfinite_first)
+        self._modules.switch(self._due)
         self._parameters.on = self._due or self._now % self._updates.interval == 0
 
     def close(self) -> None:
         """Removes all hooks. What was recorded stays."""
         self._detach()
-        self.closed, self._modules.on, self._plain.kept, self._parameters.before = True, False, {}, None
+        self.closed, self._plain.kept, self._parameters.before = True, {}, None
 
     def __enter__(self) -> Monitor:
         return self
@@ -295,10 +296,9 @@ def _blank(*shape: int) -> dict[str, np.ndarray]:
     return dict(numbers=numbers, hist=np.zeros((*shape, BINS), np.int32))
 
 
-def _remove(handles: list) -> None:
-    for handle in handles:
-        handle.remove()
-    handles.clear()
+def _detach(modules: ModuleWatch, handles: list) -> None:
+    modules.switch(False)
+    remove(handles)
 
 
 def _number(loss: Tensor | float) -> float:

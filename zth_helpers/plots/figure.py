@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import matplotlib.figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, PAPER, GRID = "#22262b", "#fcfcfa", "#d9dcd6"
 COLOURS = ("#2a6fbb", "#d1495b", "#3a8f5c", "#c98a1b", "#7a5ba8", "#3d9aa8", "#8a6552", "#6b7280")
@@ -42,9 +43,10 @@ class Figure(matplotlib.figure.Figure):
     def png(self) -> bytes:
         """The picture as PNG bytes, the same bytes for the same figure."""
         buffer = io.BytesIO()
-        self.draw_without_rendering()  # the constrained layout settles at the second drawing
-        self.savefig(buffer, format="png", metadata={"Software": None})
-        self.set_layout_engine("none")  # and would otherwise creep on by hairs
+        if isinstance(self.get_layout_engine(), ConstrainedLayoutEngine):
+            self.draw_without_rendering()  # it settles at the second drawing, and then creeps on by hairs
+        self.canvas.print_png(buffer, metadata={"Software": None})  # savefig would draw once more
+        self.set_layout_engine("none")
         return buffer.getvalue()
 
     def __str__(self) -> str:
