@@ -24,7 +24,7 @@ from zth_helpers.plots.training import _activations, _lines, _shape, _weights
 
 AT_MOST_EVERY = 0.5  # seconds
 FIRST = 2.0  # until then the place is kept by an empty picture: a short run is not held up by drawing
-SHARE = 1 / 25  # of the loop's time that drawing may take; the last picture comes on top
+SHARE = 1 / 33  # of the loop's time that drawing may take; the last picture comes on top
 SIZE = 10.4, 5.6  # inches
 POINTS = 300  # of a curve
 
