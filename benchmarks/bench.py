@@ -80,7 +80,7 @@ PARTS: dict[str, tuple[str, Callable, Callable, Callable]] = {
     "memory": ("Peak memory", steps.memory, lambda: steps.memory(1), steps.memory_table),
     "monitor": (
         "What watching costs: Monitor, the lecture's line, TensorBoard, wandb",
-        lambda: monitor.measure(10),
+        lambda: monitor.measure(24),
         lambda: monitor.measure(1),
         monitor.table,
     ),

@@ -3,10 +3,10 @@
     python benchmarks/monitor.py          (about two minutes; nothing else should run meanwhile)
 
 The contenders train their own copy of the network and take turns, a block of steps each; the ratio is to the
-bare loop of the same round, the median that of all rounds. Plain layers stand against plain layers, torch.nn
-against torch.nn. With one thread that is processor time, with two elapsed time. TensorBoard and wandb take
-part if they can be imported: they log much the same as Monitor (outputs or weights, and gradients), at every
-step, wandb offline.
+bare loop of the same round, the median that of all rounds. A second bare copy tells what is chance. Plain
+layers stand against plain layers, torch.nn against torch.nn. With one thread that is processor time, with two
+elapsed time. TensorBoard and wandb take part if they can be imported: they log much the same as Monitor
+(outputs or weights, and gradients), at every step, wandb offline.
 """
 
 from __future__ import annotations
@@ -160,12 +160,14 @@ def wandb_watch(folder: str) -> Module:
 def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
     """(name, its baseline, steps in a block, how to make it)."""
     yield "plain layers, bare", "plain layers, bare", BLOCK, Plain
+    yield "plain layers, bare, once more", "plain layers, bare", BLOCK, Plain
     for every in (100, 10, 1):
         yield f"Monitor, every={every}", "plain layers, bare", BLOCK, lambda every=every: Watched(every)
     yield "Monitor, update ratios alone, every step", "plain layers, bare", BLOCK, lambda: Watched(10**9, 1)
     yield "the lecture's line, every step", "plain layers, bare", BLOCK, lecture
     yield "TensorBoard histograms, every step", "plain layers, bare", SLOW_BLOCK, lambda: tensorboard(folder)
     yield "torch.nn, bare", "torch.nn, bare", BLOCK, Module
+    yield "torch.nn, bare, once more", "torch.nn, bare", BLOCK, Module
     for every in (100, 1):
         yield f"Monitor(module), every={every}", "torch.nn, bare", BLOCK, lambda e=every: WatchedModule(e)
     yield "wandb.watch, offline, log_freq=1", "torch.nn, bare", SLOW_BLOCK, lambda: wandb_watch(folder)
