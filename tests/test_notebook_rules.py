@@ -137,6 +137,15 @@ def test_links_resolve(path):
             assert anchor.lower() in headings, f"{title(path)} links to #{anchor}, which is not there"
 
 
+@each
+def test_boxes_are_readable_in_either_theme(path):
+    """JupyterLab itself writes them in orange on light orange."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            boxes = re.findall(r"<div class=\"alert[^>]*>", cell.source)
+            assert all('style="color:#3a2000"' in box for box in boxes), boxes
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_figs_are_what_the_notebooks_store(path, tmp_path):
     written = runner.save_figures(path, tmp_path)

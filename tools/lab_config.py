@@ -19,4 +19,6 @@ def keep_static_pictures(model: dict, **_) -> None:
 
 
 if "get_config" in globals():  # not when a test imports it
-    get_config().FileContentsManager.pre_save_hook = keep_static_pictures  # noqa: F821
+    c = get_config()  # noqa: F821
+    c.FileContentsManager.pre_save_hook = keep_static_pictures
+    c.LabApp.news_url = None  # no question about Jupyter's news over the first notebook
