@@ -5,6 +5,8 @@ static picture beside it. So the reference to the widget is left out of the save
 does; in the open page the controls go on working.
 """
 
+from pathlib import Path
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -21,4 +23,4 @@ def keep_static_pictures(model: dict, **_) -> None:
 if "get_config" in globals():  # not when a test imports it
     c = get_config()  # noqa: F821
     c.FileContentsManager.pre_save_hook = keep_static_pictures
-    c.LabApp.news_url = None  # no question about Jupyter's news over the first notebook
+    c.LabApp.app_settings_dir = str(Path(__file__).parent / "lab_settings")  # asks nothing about news

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.browser import jupyterlab as jl
 from tools.notebooks import KERNELSPEC
@@ -25,6 +25,7 @@ def notebook(course):
         new_code_cell(FIGURE),
         *(new_code_cell(f"{i}\n" * 30) for i in range(20)),
         new_code_cell("1 / 0"),
+        new_markdown_cell('<div class="alert alert-warning" style="color:#3a2000">Trap</div>'),
     ]
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC}), path)
     yield path
@@ -34,6 +35,9 @@ def notebook(course):
 def test_reopened_without_a_kernel_it_shows_the_picture(lab, page, notebook):
     jl.open_notebook(page, lab, "notebooks/saved.ipynb")
     jl.run_all(page)
+    box = page.locator(".jp-RenderedMarkdown .alert")
+    assert box.evaluate("box => getComputedStyle(box).color") == "rgb(58, 32, 0)"  # the sanitizer keeps it
+    assert not page.get_by_text("Jupyter news").count(), "a question lies over the notebook"
     explorer = jl.explorers(page, 1)[0]
     assert jl.changes(page, explorer, lambda: jl.press_slider(explorer.locator("[role=slider]")))
     saved = jl.save(page, notebook)
