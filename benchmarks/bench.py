@@ -187,7 +187,8 @@ def main() -> int:
             tqdm.write(f"{part} works: {json.dumps(found)[:100]}")
         elif found:
             results["found"][part] = found
-            results["machine"]["minutes"] = round((time.perf_counter() - started) / 60, 1)
+            if not options.parts:
+                results["machine"]["minutes"] = round((time.perf_counter() - started) / 60, 1)
             write(results)  # after each: an interruption loses one
             tqdm.write(f"\n{title}\n\n{table(found)}\n")
     return 0
