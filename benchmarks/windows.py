@@ -51,9 +51,7 @@ def measure(runs: dict[int, int] = RUNS, block_size: int = 3) -> list[dict]:
         for times, n in runs.items():
             words = names * times
             slow, fast = [], {threads: [] for threads in THREADS}
-            context_windows(
-                words, vocab, block_size
-            )  # memory that a virtual machine has not used yet is slow
+            context_windows(words, vocab, block_size)  # a virtual machine's fresh memory is slow
             for _ in range(n):
                 for threads in THREADS:
                     torch.set_num_threads(threads)

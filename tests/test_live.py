@@ -94,7 +94,7 @@ def test_quick_drawings_come_at_most_twice_a_second(notebook, monkeypatch):
     for _ in live(training.mon, 500):
         training.step()
         notebook.now += STEP
-    assert 7 <= len(notebook.shown) <= 2 + 500 * STEP / 0.5
+    assert 8 <= len(notebook.shown) <= 2 + 500 * STEP / 0.5
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])

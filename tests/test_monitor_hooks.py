@@ -273,6 +273,46 @@ def test_compiled_models_are_seen_when_attached_first(backend):
     assert mon.outputs.std[1, 0] == pytest.approx(expected.std().item(), rel=1e-5)
 
 
+def test_between_samples_a_module_has_no_hooks():
+    model, x = net(), torch.randn(8, 4)
+    mon, seen = Monitor(model, every=3), []
+    for _ in range(7):
+        seen.append(hooks_of(model))
+        run(model, mon, x)
+    assert seen == [4, 0, 0, 4, 0, 0, 4]
+    assert mon.steps.tolist() == [0, 3, 6] and mon.calls.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("wrapped_first", [True, False])
+def test_a_model_compiled_again_between_samples_is_still_seen(wrapped_first):
+    """Another batch size, at a step without a sample, makes torch compile again: with the hooks it finds."""
+    torch._dynamo.reset()
+    model, compiled = net(), []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    def compile_it():
+        return torch.compile(model, backend=backend, dynamic=False)
+
+    if wrapped_first:
+        wrapped = compile_it()
+        mon = Monitor(wrapped, every=3)
+    else:
+        mon = Monitor(model, every=3)
+        wrapped = compile_it()
+    counts = []
+    for size in (8, 8, 5, 5, 8, 8, 5, 5):
+        run(wrapped, mon, torch.randn(size, 4))
+        counts.append(len(compiled))
+    assert mon.steps.tolist() == [0, 3, 6] and mon.calls.tolist() == [3, 3, 3]
+    assert np.isfinite(mon.gradients.std).all()
+    assert counts[2] == counts[-1], f"compiled again for a hook: {counts}"
+    mon.close()
+    assert hooks_of(model) == 0
+
+
 def test_a_compiled_model_that_has_run_before_says_so():
     torch._dynamo.reset()
     compiled = torch.compile(net(), backend="eager")

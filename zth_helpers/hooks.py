@@ -37,6 +37,8 @@ class Hook:
 
     @torch.compiler.disable  # costs ten times the rest of a hook that has nothing to do
     def outside(self, *args) -> None:
+        if (owner := self.owner()) is not None:
+            owner.compiled = True
         self(*args)
 
     def __reduce__(self):
@@ -97,10 +99,11 @@ class Columns(dict):
 class ModuleWatch:
     """The hooks on modules. While `on`, a layer's output is copied or reduced at once, for a later in-place
     operation would overwrite it; so is its gradient, by a hook on the output: those on modules break in-place
-    ReLUs. Between samples the modules have no hooks: even an idle one would slow down every call."""
+    ReLUs. Between samples the modules have no hooks, for even an idle one slows down every call; but a
+    compiled model keeps them, since it may be compiled again at any step, with the hooks that it then has."""
 
     def __init__(self, columns: Columns):
-        self.columns, self.on = columns, True
+        self.columns, self.on, self.compiled = columns, True, False
         self.hooks: list[tuple[weakref.ref, str, Hook]] = []  # a module, how to register, and what
         self.handles: list = []
         self.shown: dict[str, list] = {}  # name -> [output, gradient], each a copy, a summary or None
@@ -119,7 +122,7 @@ class ModuleWatch:
         if on and not self.handles:
             alive = [(ref(), how, hook) for ref, how, hook in self.hooks if ref() is not None]
             self.handles += [getattr(module, how)(hook) for module, how, hook in alive]
-        elif not on:
+        elif not (on or self.compiled):
             remove(self.handles)
         self.on = on
 

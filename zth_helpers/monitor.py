@@ -297,7 +297,8 @@ def _blank(*shape: int) -> dict[str, np.ndarray]:
 
 
 def _detach(modules: ModuleWatch, handles: list) -> None:
-    modules.switch(False)
+    modules.on = False
+    remove(modules.handles)
     remove(handles)
 
 
