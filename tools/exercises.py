@@ -15,7 +15,7 @@ import nbformat
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.notebooks import ROOT, normalise, run
-from zth_helpers.exercises.core import BEGIN, END, STUB
+from zth_helpers.exercises.exercise import BEGIN, END, STUB
 
 MASTERS, EXERCISES = ROOT / "notebooks" / "solutions", ROOT / "notebooks" / "exercises"
 

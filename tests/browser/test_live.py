@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 SETUP = """\
 import torch
 from zth_helpers.layers import Linear, Tanh
-from zth_helpers.live import live
+from zth_helpers.screen import live
 from zth_helpers.monitor import Monitor
 
 torch.set_num_threads(1)

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zth_helpers.exercises.core import Wrong, exercise
-from zth_helpers.exercises.judging import call, expect, named, require
-from zth_helpers.exercises.referee import judge_split, judge_tuning, parts_of
-from zth_helpers.exercises.words import (
+from zth_helpers.exercises.checks import call, expect, named, require
+from zth_helpers.exercises.exercise import Wrong, exercise
+from zth_helpers.exercises.made_up_names import (
     counts,
     made_up,
     nll,
@@ -26,6 +25,7 @@ from zth_helpers.exercises.words import (
     windows,
     wrong_windows,
 )
+from zth_helpers.exercises.splits import judge_split, judge_tuning, parts_of
 
 LISTS = ((1, "abcde"), (2, "kmnopqrs"), (3, "xyz"))  # seeds and letters of the made-up lists
 

@@ -7,8 +7,8 @@ import random
 
 import torch
 
-from zth_helpers.exercises.core import Wrong, exercise
-from zth_helpers.exercises.judging import call, expect, require
+from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.exercise import Wrong, exercise
 
 
 class Number:

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zth_helpers.exercises.bigram import judge_windows
-from zth_helpers.exercises.core import Wrong, exercise
-from zth_helpers.exercises.judging import call, expect, require
-from zth_helpers.exercises.referee import parts_of
-from zth_helpers.exercises.words import (
+from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.exercise import Wrong, exercise
+from zth_helpers.exercises.made_up_names import (
     counts,
     made_up,
     nll,
@@ -26,6 +25,7 @@ from zth_helpers.exercises.words import (
     windows,
     wrong_windows,
 )
+from zth_helpers.exercises.splits import parts_of
 
 # Dev loss on `riddle` of the lecture's network (embedding 10, hidden 200, batch 32, its unscaled start) after
 # 20,000 steps, 0.1 then 0.01: the median of five seeds, 2.446 to 2.518.

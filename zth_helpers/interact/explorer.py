@@ -48,7 +48,7 @@ class Explorer(widgets.VBox):
             return
         self.problem.value = ""
         self.image.value = self.figure.png()
-        twin = html.escape(self.figure.twin)
+        twin = html.escape(str(self.figure))
         self.numbers.value = f"<details><summary>the numbers</summary><pre>{twin}</pre></details>"
 
     def _repr_mimebundle_(self, **kwargs) -> dict:

@@ -1,5 +1,6 @@
-"""Every figure of the course: data in, `Figure` out, each with a text twin (see `figure.py`)."""
+"""Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
     bigram_heatmap,
@@ -8,7 +9,8 @@ from zth_helpers.plots.data import (
     loss_curve,
     saturation_image,
 )
-from zth_helpers.plots.figure import Figure, table
+from zth_helpers.plots.diagrams import shape_flow, you_are_here
+from zth_helpers.plots.figure import Figure
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -16,19 +18,23 @@ from zth_helpers.plots.training import (
     update_ratios,
     weight_gradient_histograms,
 )
+from zth_helpers.text import table
 
 __all__ = [
     "Figure",
     "activation_functions",
     "activation_histograms",
     "bigram_heatmap",
+    "dashboard",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
     "loss_curve",
     "saturation_image",
+    "shape_flow",
     "statistics_heatmap",
     "table",
     "update_ratios",
     "weight_gradient_histograms",
+    "you_are_here",
 ]

@@ -11,13 +11,14 @@ import torch
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure, table
+from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure
+from zth_helpers.text import table
 
 BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a9c8ea", COLOURS[0], "#12385f"])
 VOWELS = "aeiou"
 
 
-def numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
+def _numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
     """`x` as a finite, non-empty array with a dimension for each of `axes`, or a ValueError that says why."""
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu()
@@ -42,7 +43,7 @@ def numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
     return x
 
 
-def symbols(vocab, rows: int, name: str) -> list[str]:
+def _symbols(vocab, rows: int, name: str) -> list[str]:
     """The characters of `vocab` in order, one for each of the `rows` of the table `name`."""
     letters = [vocab.itos[i] for i in range(len(vocab.itos))]
     if len(letters) != rows:
@@ -58,8 +59,8 @@ def bigram_heatmap(N, vocab) -> Figure:
 
     The colour goes with the square root of the count, so that rare pairs are seen too.
     """
-    N = numbers(N, "N", ("first characters", "next characters"))
-    letters = symbols(vocab, N.shape[0], "N")
+    N = _numbers(N, "N", ("first characters", "next characters"))
+    letters = _symbols(vocab, N.shape[0], "N")
     if N.shape[0] != N.shape[1]:
         raise ValueError(f"N must be square, a row and a column for each character, got shape {N.shape}")
     if (N < 0).any() or (N != np.round(N)).any():
@@ -68,13 +69,8 @@ def bigram_heatmap(N, vocab) -> Figure:
         )
     N = N.astype(np.int64)
     V, total = len(letters), int(N.sum())
-    rows = []
-    for letter, counts in zip(letters, N):
-        best = [i for i in np.argsort(-counts, kind="stable")[:5] if counts[i]]
-        rows.append([letter, int(counts.sum()), ", ".join(f"{letters[i]} {counts[i]}" for i in best)])
     title = f"{total:,} bigrams, {np.count_nonzero(N):,} of {V * V:,} pairs occur"
-    fig = Figure(max(0.5 * V + 0.5, 4), max(0.5 * V + 0.8, 4))
-    fig.twin = f"{title}\n" + table(["first", "count", "most frequent next"], rows)
+    fig = Figure(max(0.5 * V + 0.5, 4), max(0.5 * V + 0.8, 4), _read_heatmap)
     ax = fig.add_subplot()
     norm = PowerNorm(0.5, vmin=0, vmax=max(N.max(), 1))
     ax.imshow(N, cmap=BLUES, norm=norm)
@@ -99,6 +95,17 @@ def bigram_heatmap(N, vocab) -> Figure:
     return fig
 
 
+def _read_heatmap(fig: Figure) -> str:
+    """The picture's counts, a line for each row: how many, and what follows most often."""
+    ax = fig.axes[0]
+    letters = [label.get_text() for label in ax.get_yticklabels()]
+    rows = []
+    for letter, counts in zip(letters, np.asarray(ax.images[0].get_array()).astype(int)):
+        best = [i for i in np.argsort(-counts, kind="stable")[:5] if counts[i]]
+        rows.append([letter, int(counts.sum()), ", ".join(f"{letters[i]} {counts[i]}" for i in best)])
+    return f"{ax.get_title()}\n" + table(["first", "count", "most frequent next"], rows)
+
+
 def activation_functions() -> Figure:
     """Six activation functions and their derivatives, which torch computes by autograd."""
     F = torch.nn.functional
@@ -118,8 +125,7 @@ def activation_functions() -> Figure:
         return y.detach().numpy(), slope.numpy()
 
     x = torch.linspace(-4, 4, 800, dtype=torch.float64)  # an even number of points leaves out the kink at 0
-    points = torch.tensor([-4, -2, -0.5, 0.5, 2, 4], dtype=torch.float64)
-    fig, rows = Figure(9, 5.2), []
+    fig = Figure(9, 5.2)
     for place, (name, f) in enumerate(functions.items(), 1):
         ax = fig.add_subplot(2, 3, place)
         ax.axhline(0, color=GRID, linewidth=0.8)
@@ -128,10 +134,7 @@ def activation_functions() -> Figure:
         ax.plot(x, y, color=COLOURS[0], linewidth=2, label="f(x)")
         ax.plot(x, slope, color=COLOURS[1], linewidth=1.5, linestyle="--", label="slope f′(x)")
         ax.set(title=name, xlabel="x", ylim=(-1.25, 2.25), xlim=(-4, 4))
-        for what, values in zip(("f", "f′"), curve(f, points)):
-            rows.append([name, what] + [f"{v:.4f}" for v in values])
     fig.axes[0].legend(fontsize=8, loc="upper left", frameon=False, labelcolor=INK)
-    fig.twin = table(["function", ""] + [f"x = {v:g}" for v in points.tolist()], rows)
     return fig
 
 
@@ -140,24 +143,27 @@ def saturation_image(h, threshold: float = 0.99) -> Figure:
 
     Dead on *these* examples: none of them sends a gradient through it. Marked with a red triangle.
     """
-    h = numbers(h, "h", ("examples", "neurons"))
+    h = _numbers(h, "h", ("examples", "neurons"))
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
     white = np.abs(h) > threshold
     dead = np.flatnonzero(white.all(axis=0))
     examples, neurons = white.shape
     share = f"{white.mean():.1%}"
-    which = ", ".join(map(str, dead[:20])) + (", …" if len(dead) > 20 else "")
     fig = Figure(10, min(max(10 * examples / neurons, 1.2), 6) + 1)
-    fig.twin = table(
-        ["examples", "neurons", f"|h| > {threshold:g}", "dead neurons", "which"],
-        [[examples, neurons, share, len(dead), which or None]],
-    )
     ax = fig.add_subplot()
     ax.imshow(white, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     ax.spines[:].set_visible(True)
     if len(dead):
-        ax.plot(dead, np.full(len(dead), -0.5), "v", color=COLOURS[1], markersize=6, clip_on=False)
+        ax.plot(
+            dead,
+            np.full(len(dead), -0.5),
+            "v",
+            color=COLOURS[1],
+            markersize=6,
+            clip_on=False,
+            label="dead neurons",
+        )
     ax.set_title(
         f"{share} of the outputs are saturated (white: |h| > {threshold:g}); "
         f"{len(dead)} of {neurons} neurons dead" + (" (▼)" if len(dead) else ""),
@@ -169,7 +175,7 @@ def saturation_image(h, threshold: float = 0.99) -> Figure:
 
 def loss_curve(losses, window: int = 1000) -> Figure:
     """The loss of each step, faint, and its mean over blocks of `window` steps (not a partial last one)."""
-    losses = numbers(losses, "losses", ("steps",)).astype(np.float64)
+    losses = _numbers(losses, "losses", ("steps",)).astype(np.float64)
     blocks = len(losses) // window if window >= 1 else 0
     if blocks == 0:
         raise ValueError(
@@ -178,9 +184,7 @@ def loss_curve(losses, window: int = 1000) -> Figure:
         )
     parts = losses[: blocks * window].reshape(blocks, window)
     means, ends = parts.mean(axis=1), window * np.arange(1, blocks + 1)
-    shown = np.unique(np.linspace(0, blocks - 1, min(blocks, 10)).round().astype(int))
-    rows = [[f"{ends[b] - window}–{ends[b] - 1}", *stats(parts[b])] for b in shown]
-    fig = Figure(8, 3.4, table(["steps", "mean loss", "lowest", "highest"], rows))
+    fig = Figure(8, 3.4)
     ax = fig.add_subplot()
     ax.plot(losses, color=COLOURS[0], alpha=0.25, linewidth=0.6, label="each step")
     ax.plot(
@@ -215,11 +219,11 @@ def learning_rate_finder(lrs, losses, constant=None) -> Figure:
     `constant`: the losses of a second run over the same steps at one rate, to tell what the *rate* does from
     what training for longer does.
     """
-    lrs = numbers(lrs, "lrs", ("steps",)).astype(np.float64)
-    losses = numbers(losses, "losses", ("steps",)).astype(np.float64)
+    lrs = _numbers(lrs, "lrs", ("steps",)).astype(np.float64)
+    losses = _numbers(losses, "losses", ("steps",)).astype(np.float64)
     runs = {"rising rate": losses}
     if constant is not None:
-        runs["constant rate"] = numbers(constant, "constant", ("steps",)).astype(np.float64)
+        runs["constant rate"] = _numbers(constant, "constant", ("steps",)).astype(np.float64)
     for name, run in runs.items():
         if len(run) != len(lrs):
             raise ValueError(f"one loss for each rate: got {len(lrs)} rates and {len(run)} losses ({name})")
@@ -229,11 +233,7 @@ def learning_rate_finder(lrs, losses, constant=None) -> Figure:
     centres = np.exp(np.convolve(np.log(lrs), np.ones(window) / window, "valid"))
     means = {name: np.convolve(run, np.ones(window) / window, "valid") for name, run in runs.items()}
     valley = centres[means["rising rate"].argmin()]
-    rows = [
-        [f"{lrs[block[0]]:.2g}–{lrs[block[-1]]:.2g}", *[f"{run[block].mean():.4f}" for run in runs.values()]]
-        for block in np.array_split(np.arange(len(lrs)), min(10, len(lrs)))
-    ]
-    fig = Figure(8, 3.6, table(["learning rate", *runs], rows) + f"\nvalley near {valley:.1g}")
+    fig = Figure(8, 3.6)
     ax = fig.add_subplot()
     for (name, run), colour in zip(runs.items(), (COLOURS[0], COLOURS[3])):
         ax.plot(lrs, run, color=colour, alpha=0.25, linewidth=0.6)
@@ -249,29 +249,18 @@ def learning_rate_finder(lrs, losses, constant=None) -> Figure:
     return fig
 
 
-def stats(x: np.ndarray) -> list[str]:
-    return [f"{value:.4f}" for value in (x.mean(), x.min(), x.max())]
-
-
 def embedding_scatter(C, vocab) -> Figure:
     """The rows of a 2-D embedding C (V, 2), each drawn as its letter; vowels and '.' have own colours.
 
     A letter far outside of the crowd is drawn at the edge, with its coordinates beside it.
     """
-    C = numbers(C, "C", ("characters", "dimensions")).astype(np.float64)
-    letters = symbols(vocab, C.shape[0], "C")
+    C = _numbers(C, "C", ("characters", "dimensions")).astype(np.float64)
+    letters = _symbols(vocab, C.shape[0], "C")
     if C.shape[1] != 2:
         raise ValueError(
             f"embedding_scatter draws 2 dimensions, C has shape {C.shape}: pass two columns or a projection"
         )
-    distance = np.linalg.norm(C[:, None] - C[None], axis=-1)
-    np.fill_diagonal(distance, np.inf)
-    nearest = distance.argmin(axis=1)
-    rows = [
-        [letter, f"{x:.2f}", f"{y:.2f}", letters[i]]
-        for letter, (x, y), i in zip(letters, C.round(2) + 0.0, nearest)
-    ]
-    fig = Figure(6.4, 6.4, table(["character", "x", "y", "nearest"], rows))
+    fig = Figure(6.4, 6.4)
     ax = fig.add_subplot()
     centre = np.median(C, axis=0)
     reach = 2.5 * np.percentile(np.abs(C - centre), 80, axis=0) + 1e-9

@@ -1,32 +1,43 @@
-"""The figure that all plots return: a matplotlib Figure with a text twin, and the course's look."""
+"""The figure that all plots return: a matplotlib Figure that also reads as text, and the course's look."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 
 import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import StepPatch
+
+from zth_helpers.text import table
 
 INK, PAPER, GRID = "#22262b", "#fcfcfa", "#d9dcd6"
 COLOURS = ("#2a6fbb", "#d1495b", "#3a8f5c", "#c98a1b", "#7a5ba8", "#3d9aa8", "#8a6552", "#6b7280")
+MOST_TEXTS = 80  # labels of one plot that are read out; more of them say nothing
 
 
 class Figure(matplotlib.figure.Figure):
-    """A Figure outside of pyplot that shows as a picture and reads as a table.
+    """A Figure outside of pyplot that shows as a picture and reads as text.
 
-    `twin` holds the numbers that the picture shows, as aligned text: `print(fig)` shows it, a screen reader
-    and a text console get it, and nbval, which never compares pixels, compares it.
+    `str(fig)` is made from what is drawn: titles, axes, lines, bars, images, points and labels. `print(fig)`
+    shows it, a screen reader and a text console get it, and nbval, which never compares pixels, compares it.
+    `reader` replaces it where a figure reads better in a form of its own; it gets the figure, so that it too
+    can say only what is drawn.
     The background is opaque, so the ink stays readable in JupyterLab's light and dark themes.
     """
 
-    def __init__(self, width: float = 8.0, height: float = 3.2, twin: str = ""):
+    def __init__(
+        self, width: float = 8.0, height: float = 3.2, reader: Callable[[Figure], str] | None = None
+    ):
         super().__init__(figsize=(width, height), facecolor=PAPER, layout="constrained", dpi=100)
         FigureCanvasAgg(self)
-        self.twin = twin
+        self.reader = reader or read_aloud
 
-    def add_subplot(self, *args, **kwargs):
+    def add_subplot(self, *args, **kwargs) -> Axes:
         ax = super().add_subplot(*args, **kwargs)
         ax.set_facecolor(PAPER)
         ax.tick_params(colors=INK, labelsize=9)
@@ -44,34 +55,95 @@ class Figure(matplotlib.figure.Figure):
         """The picture as PNG bytes, the same bytes for the same figure."""
         buffer = io.BytesIO()
         if isinstance(self.get_layout_engine(), ConstrainedLayoutEngine):
-            self.draw_without_rendering()  # it settles at the second drawing, and then creeps on by hairs
+            self.draw_without_rendering()  # the layout settles at the second drawing
         self.canvas.print_png(buffer, metadata={"Software": None})  # savefig would draw once more
         self.set_layout_engine("none")
         return buffer.getvalue()
 
     def __str__(self) -> str:
-        return self.twin
+        return self.reader(self)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"image/png": self.png(), "text/plain": self.twin}
+        return {"image/png": self.png(), "text/plain": str(self)}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 5) -> str:
-    """Aligned text: floats with `digits` significant digits, None as a dash, numbers to the right."""
+def read_aloud(fig: matplotlib.figure.Figure) -> str:
+    """The figure as text, from its artists: for each plot its titles, then what stands in it."""
+    parts = [title.get_text()] if (title := fig._suptitle) is not None else []
+    for ax in fig.axes:
+        if not hasattr(ax, "_colorbar"):  # the scale of colours beside an image
+            parts.extend(_read_axes(ax))
+    return "\n".join(parts)
 
-    def cell(value) -> str:
-        if value is None or value != value:
-            return "–"
-        return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)  # no -0
 
-    body = [[cell(value) for value in row] for row in rows]
-    columns = list(zip(*[list(header), *body])) if body else [(h,) for h in header]
-    widths = [max(map(len, column)) for column in columns]
-    right = [
-        bool(rows) and all(row[i] is None or isinstance(row[i], int | float) for row in rows)
-        for i in range(len(widths))
-    ]
-    return "\n".join(
-        "  ".join(v.rjust(w) if r else v.ljust(w) for v, w, r in zip(line, widths, right)).rstrip()
-        for line in [list(header), *body]
-    )
+def _read_axes(ax: Axes) -> Iterator[str]:
+    if title := ax.get_title():
+        yield title
+    if ax.axison and (ax.get_xlabel() or ax.get_ylabel()):
+        yield f"x: {ax.get_xlabel() or '–'}; y: {ax.get_ylabel() or '–'}"
+    rows = [row for line in ax.lines if (row := _line_row(line)) is not None]
+    if rows:
+        yield table(("line", "points", "first", "middle", "last", "lowest", "highest"), rows)
+    for container in ax.containers:
+        if isinstance(container, BarContainer):
+            yield _read_bars(ax, container)
+    for patch in ax.patches:
+        if isinstance(patch, StepPatch):
+            yield f"{_named(patch, 'steps')}: {_some(patch.get_data().values)}"
+    for image in ax.images:
+        values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
+        rows = "×".join(map(str, values.shape[:2]))
+        if np.isfinite(values).any():
+            low, mean, high = np.nanmin(values), np.nanmean(values), np.nanmax(values)
+            yield f"image of {rows}: lowest {low:.5g}, mean {mean:.5g}, highest {high:.5g}"
+    for points in ax.collections:
+        offsets = np.ma.filled(np.ma.asarray(points.get_offsets(), dtype=float), np.nan)
+        if (points.get_paths() and len(offsets) > 1) or (len(offsets) and np.any(offsets)):
+            places = ", ".join(f"({x:.4g}, {y:.4g})" for x, y in _evenly(offsets + 0.0, 6))
+            yield f"{_named(points, 'points')}: {len(offsets)} points, {places}"
+    texts = [text for text in ax.texts if text.get_text().strip()]
+    for text in texts[:MOST_TEXTS]:
+        x, y = (v if isinstance(v, str) else f"{float(v) + 0.0:.3g}" for v in text.get_position())
+        yield f"{' '.join(text.get_text().split())} at ({x}, {y})"
+    if len(texts) > MOST_TEXTS:
+        yield f"… and {len(texts) - MOST_TEXTS} labels more"
+    legend = ax.get_legend()
+    drawn = {artist.get_label() for artist in (*ax.lines, *ax.collections, *ax.containers, *ax.patches)}
+    for entry in legend.get_texts() if legend else ():
+        if entry.get_text() not in drawn:  # a legend in a place of its own, as below the histograms
+            yield f"- {entry.get_text()}"
+
+
+def _line_row(line) -> list | None:
+    if str(line.get_label()).startswith("_") and len(line.get_ydata(orig=False)) < 3:
+        return None  # a line for reference, such as an axis
+    y = np.ma.filled(np.ma.asarray(line.get_ydata(orig=False), dtype=float), np.nan)
+    finite = y[np.isfinite(y)]
+    if not len(finite):
+        return None
+    ends = [float(y[i]) for i in (0, len(y) // 2, -1)]
+    return [_named(line, ""), len(y), *ends, float(finite.min()), float(finite.max())]
+
+
+def _read_bars(ax: Axes, bars: BarContainer) -> str:
+    across = bars.orientation == "horizontal"
+    axis = ax.yaxis if across else ax.xaxis
+    at = [bar.get_y() + bar.get_height() / 2 if across else bar.get_x() + bar.get_width() / 2 for bar in bars]
+    labels = dict(zip(axis.get_ticklocs(), (label.get_text() for label in axis.get_ticklabels())))
+    sizes = [bar.get_width() if across else bar.get_height() for bar in bars]
+    shown = [f"{labels.get(round(x, 6)) or f'{x:.4g}'} {size:.4g}" for x, size in zip(at, sizes)]
+    return f"{_named(bars, 'bars')}: {', '.join(shown)}"
+
+
+def _named(artist, otherwise: str) -> str:
+    label = str(artist.get_label() or "")
+    return otherwise if not label or label.startswith("_") else label
+
+
+def _some(values: np.ndarray) -> str:
+    return ", ".join(f"{v:.4g}" for v in _evenly(np.asarray(values, dtype=float), 12))
+
+
+def _evenly(values: np.ndarray, most: int) -> np.ndarray:
+    """At most that many of them, spread evenly, the first and the last among them."""
+    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]

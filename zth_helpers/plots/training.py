@@ -2,6 +2,7 @@
 
 Each function takes one Monitor, or several to compare side by side on the same axes:
 `activation_histograms({"meh": before, "good": after})`. Each draws the last sample, or sample `at`.
+The functions whose first argument is an axes draw one panel; `dashboard.py` puts four of them together.
 """
 
 from __future__ import annotations
@@ -10,70 +11,57 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from zth_helpers.monitor import Monitor
-from zth_helpers.plots.figure import COLOURS, INK, Figure, table
-from zth_helpers.samples import FLAT
+from zth_helpers.monitor.statistics import FLAT
+from zth_helpers.plots.figure import COLOURS, INK, Figure
 
-MOST_LINES = 8  # more lines than colours cannot be told apart: evenly chosen ones are drawn, the twin has all
+MOST_LINES = 8  # as many as there are colours; of a deeper network evenly chosen ones are drawn
 Monitors = Monitor | Mapping[str, Monitor]
 
 
 def activation_histograms(mon: Monitors, at: int = -1) -> Figure:
     """What each activation layer puts out (each layer, where a network has no Tanh, Sigmoid or ReLU).
 
-    Healthy: about the same spread at every depth, few values in the flat parts.
+    Healthy: about the same spread at every depth, few values in the flat parts. Source: lecture 4, 1:26:51.
     """
-    return _histograms(mon, at, "outputs", "output")
+    return _histogram_figure(mon, at, "outputs", "output")
 
 
 def gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
-    """The gradients of the loss with respect to the same outputs. Healthy: the same spread at every depth."""
-    return _histograms(mon, at, "gradients", "gradient of the loss")
+    """The gradients of the loss with respect to the same outputs. Healthy: the same spread at every depth.
+
+    Source: lecture 4, 1:30:54.
+    """
+    return _histogram_figure(mon, at, "gradients", "gradient of the loss")
 
 
 def weight_gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
     """The gradients of the weights (parameters of two or more axes), with their grad:data ratio.
 
     A ratio far above the others marks a layer that will train faster than the rest.
+    Source: lecture 4, 1:36:15.
     """
-    return _histograms(mon, at, "parameter_grads", "gradient of the loss")
+    return _histogram_figure(mon, at, "parameter_grads", "gradient of the loss")
 
 
 def update_ratios(mon: Monitors) -> Figure:
     """log10 of update:data for each weight over time, with the line at −3, the lecture's rule of thumb.
 
     Far below it a weight learns too slowly, far above it is thrown about. Needs lr= in mon.step, or an
-    optimizer.
+    optimizer. Source: lecture 4, 1:39:55.
     """
     mons = _by_name(mon)
     figure, axes = _panels(mons)
-    rows, legends = [], []
     for (name, m), ax in zip(mons.items(), axes):
-        weights = [i for i in _weights(m) if np.isfinite(m.update_data[:, i]).any()]
-        if not weights:
+        if not draw_updates(ax, m):
             raise ValueError(
                 "no update ratios were recorded: call mon.step(loss, lr=lr), or give the optimizer"
             )
-        with np.errstate(divide="ignore"):
-            log = np.log10(m.update_data)
-        labels = []
-        for colour, i in _lines(weights):
-            ax.plot(m.update_steps, log[:, i], color=colour, lw=0.9)
-            labels.append((colour, f"{m.parameter_names[i]} {_shape(m, i)}"))
-        ax.axhline(-3, color=INK, lw=1.2, ls="--")
-        legends.append(labels)
         _finish(ax, _title(name, "update : data ratio of the weights"), "step", "log10 of update : data")
-        middle = len(log) // 2
-        for i in weights:
-            row = (m.parameter_names[i], _shape(m, i), *(float(log[t, i]) for t in (0, middle, -1)))
-            rows.append(_named(mons, name, row))
-    _legends(figure, axes, legends)
-    when = [f"step {m.update_steps[t]}" for t in (0, middle, -1)]
-    figure.twin = "log10 of update : data (about −3 is healthy)\n" + table(
-        _named(mons, "run", ("weight", "shape", *when)), rows
-    )
+    _legends(figure, axes, [_legend_lines(ax) for ax in axes])
     return figure
 
 
@@ -82,7 +70,6 @@ def statistics_heatmap(mon: Monitors) -> Figure:
     mons = _by_name(mon)
     depth = max(len(m.layer_names) for m in mons.values())
     figure = Figure(9.0, len(mons) * (1.6 + 0.2 * depth))
-    rows = []
     for k, (name, m) in enumerate(mons.items()):
         _need_samples(m)
         with np.errstate(divide="ignore"):
@@ -91,80 +78,94 @@ def statistics_heatmap(mon: Monitors) -> Figure:
                 "saturated or dead share": m.outputs.saturated,
                 "log10 of gradient std": np.log10(m.gradients.std),
             }
+        half, layers = m.interval / 2, len(m.layer_names)
+        extent = (m.steps[0] - half, m.steps[-1] + half, layers - 0.5, -0.5)
         for j, (what, values) in enumerate(maps.items()):
             ax = figure.add_subplot(len(mons), 3, 3 * k + j + 1)
             scale = dict(vmin=0, vmax=1) if "share" in what else {}
             values = np.where(np.isfinite(values), values, np.nan)
-            extent = (
-                m.steps[0] - m.interval / 2,
-                m.steps[-1] + m.interval / 2,
-                len(m.layer_names) - 0.5,
-                -0.5,
-            )
             image = ax.imshow(values.T, aspect="auto", interpolation="nearest", extent=extent, **scale)
             bar = figure.colorbar(image, ax=ax, pad=0.02)
             bar.ax.tick_params(labelsize=8, colors=INK)
-            ax.set_yticks(range(len(m.layer_names)), m.layer_names if j == 0 else [""] * len(m.layer_names))
-            ax.set_title(_title(name, what), fontsize=10)
-            ax.set_xlabel("step")
-        for i, layer in enumerate(m.layer_names):
-            pairs = [
-                float(v) for s in (m.outputs.std, m.outputs.saturated, m.gradients.std) for v in s[[0, -1], i]
-            ]
-            rows.append(_named(mons, name, (layer, *pairs)))
-    spans = [f"{what} {when}" for what in ("std", "saturated", "gradient std") for when in ("first", "last")]
-    figure.twin = table(_named(mons, "run", ("layer", *spans)), rows)
+            ax.set_yticks(range(layers), m.layer_names if j == 0 else [""] * layers)
+            _finish(ax, _title(name, what), "step", "layer" if j == 0 else "")
     return figure
 
 
-def _histograms(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
+def draw_histograms(ax: Axes, m: Monitor, what: str, at: int = -1) -> tuple[float, float] | None:
+    """A line of density for each layer (or weight) of sample `at`; gives the range to show, None without any.
+
+    `what`: "outputs", "gradients" or "parameter_grads", as the Monitor calls them.
+    """
+    seen, reach = getattr(m, what), []
+    for colour, i in _lines(shown(m, what, at)):
+        edges, hist = seen.edges[at, i].astype(float), seen.hist[at, i]
+        width = max(edges[1] - edges[0], 1e-12)
+        density, label = hist / hist.sum() / width, _histogram_label(m, what, at, i)
+        ax.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, lw=1.1, label=label)
+        mean, std = float(seen.mean[at, i]), max(float(seen.std[at, i]), width)
+        reach.append((max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)))
+    return (min(lo for lo, _ in reach), max(hi for _, hi in reach)) if reach else None
+
+
+def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
+    """A line of log10 of update:data for each weight, of about so many points; False if there is nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.log10(m.update_data)
+    weights = [i for i in _weights(m) if len(log) and np.isfinite(log[:, i]).any()]
+    thin = slice(None, None, max(1, len(log) // points) if points else None)
+    for colour, i in _lines(weights):
+        label = f"{m.parameter_names[i]} {_shape(m, i)}"
+        ax.plot(m.update_steps[thin], log[thin, i], color=colour, lw=0.9, label=label)
+    ax.axhline(-3, color=INK, lw=1.2, ls="--", label="_about −3 is healthy")
+    return bool(weights)
+
+
+def shown(m: Monitor, what: str, at: int = -1) -> list[int]:
+    """The layers (or weights) that have something to draw at a sample."""
+    if not len(m.steps):
+        return []
+    chosen = _weights(m) if what == "parameter_grads" else _activations(m)
+    seen = getattr(m, what)
+    return [i for i in chosen if len(seen.hist) and seen.hist[at, i].any()]
+
+
+def _histogram_label(m: Monitor, what: str, at: int, i: int) -> str:
+    seen = getattr(m, what)
+    mean, std = float(seen.mean[at, i]), float(seen.std[at, i])
+    if std > 0:  # a mean far below the std is what cancelled: its digits are rounding noise
+        mean = round(mean, 3 - math.floor(math.log10(std)))
+    if what == "parameter_grads":
+        ratio = float(m.grad_data[np.abs(m.steps - m.weight_steps[at]).argmin(), i])
+        return f"{m.parameter_names[i]} {_shape(m, i)}: std {std:.1e}, grad:data {ratio:.1e}"
+    if what == "gradients":
+        return f"{m.layer_names[i]}: mean {mean + 0.0:+.1e}, std {std:.1e}"
+    saturated = float(m.outputs.saturated[at, i])
+    word = "dead" if m.layer_kinds[i] == "ReLU" else "saturated"
+    flat = "" if saturated != saturated else f", {word} {saturated:.1%}"
+    return f"{m.layer_names[i]}: mean {mean:+z.2f}, std {std:.2f}{flat}"
+
+
+def _histogram_figure(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
     mons = _by_name(mon)
     figure, axes = _panels(mons)
-    header, rows, reach, peaks, legends = ("layer", "mean", "std", "saturated"), [], [], [], []
+    reach, peaks = [], []
     for (name, m), ax in zip(mons.items(), axes):
         _need_samples(m)
-        seen, weights = getattr(m, what), what == "parameter_grads"
-        steps = m.weight_steps if weights else m.steps
-        chosen = _weights(m) if weights else _activations(m)
-        chosen = [i for i in chosen if seen.hist[at, i].any()]
-        if not chosen:
+        drawn = draw_histograms(ax, m, what, at)
+        if drawn is None:
             raise ValueError(_nothing(what))
-        labels = []
-        for i in chosen:
-            mean, std = float(seen.mean[at, i]), float(seen.std[at, i])
-            if std > 0:  # a mean far below the std is what cancelled: its digits are rounding noise
-                mean = round(mean, 3 - math.floor(math.log10(std)))
-            if weights:
-                header = ("weight", "shape", "mean", "std", "grad:data")
-                ratio = float(m.grad_data[np.abs(m.steps - steps[at]).argmin(), i])
-                rows.append(_named(mons, name, (m.parameter_names[i], _shape(m, i), mean, std, ratio)))
-                labels.append(f"{m.parameter_names[i]} {_shape(m, i)}: std {std:.1e}, grad:data {ratio:.1e}")
-            else:
-                saturated = float(m.outputs.saturated[at, i])
-                rows.append(_named(mons, name, (m.layer_names[i], mean, std, saturated)))
-                flat = "" if saturated != saturated else f", {_flat_word(m, i)} {saturated:.1%}"
-                form = "+z.2f" if what == "outputs" else "+.1e"
-                labels.append(f"{m.layer_names[i]}: mean {mean:{form}}, std {std:{form[-3:]}}{flat}")
-        for colour, i in _lines(chosen):
-            edges, hist = seen.edges[at, i].astype(float), seen.hist[at, i]
-            width = max(edges[1] - edges[0], 1e-12)
-            density = hist / hist.sum() / width
-            ax.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, lw=1.1)
-            peaks.append(density.max())
-            mean, std = seen.mean[at, i], max(float(seen.std[at, i]), width)
-            reach.append((max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)))
-        kind = "weights" if weights else _kinds(m, chosen)
-        title = {"outputs": f"outputs of {kind}", "gradients": f"gradients at {kind}"}.get(
-            what, "weight gradients"
-        )
-        legends.append([(colour, labels[chosen.index(i)]) for colour, i in _lines(chosen)])
-        _finish(ax, _title(name, f"{title}, step {steps[at]}"), xlabel, "density")
-    _legends(figure, axes, legends)
+        reach.append(drawn)
+        peaks += [float(line.get_ydata().max()) for line in ax.lines]
+        weights, kinds = what == "parameter_grads", _kinds(m, shown(m, what, at))
+        of = {"outputs": f"outputs of {kinds}", "gradients": f"gradients at {kinds}"}
+        step = (m.weight_steps if weights else m.steps)[at]
+        _finish(ax, _title(name, f"{of.get(what, 'weight gradients')}, step {step}"), xlabel, "density")
+    _legends(figure, axes, [_legend_lines(ax) for ax in axes])
     low, high = min(lo for lo, _ in reach), max(hi for _, hi in reach)
     if low < high:
         axes[0].set_xlim(low, high)  # shared by all; the far tails are cut
     axes[0].set_ylim(0, 1.05 * min(max(peaks), 4 * float(np.median(peaks))))
-    figure.twin = f"{title}, step {steps[at]}\n" + table(_named(mons, "run", header), rows)
     return figure
 
 
@@ -186,39 +187,44 @@ def _need_samples(m: Monitor) -> None:
         raise ValueError("this Monitor has no sample yet: call mon.step(loss, lr=lr) in the training loop")
 
 
-def _panels(mons: dict[str, Monitor]) -> tuple[Figure, list]:
+def _panels(mons: dict[str, Monitor]) -> tuple[Figure, list[Axes]]:
     """A figure with a plot for each monitor, on shared axes, and room for a legend below each."""
     figure = Figure(8.0 if len(mons) == 1 else 5.2 * len(mons))
     grid = figure.add_gridspec(2, len(mons))
-    axes = []
+    axes: list[Axes] = []
     for i in range(len(mons)):
         share = axes[0] if axes else None
         axes.append(figure.add_subplot(grid[0, i], sharex=share, sharey=share))
     return figure, axes
 
 
-def _finish(ax, title: str, xlabel: str, ylabel: str) -> None:
+def _finish(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:
     ax.set_title(title, fontsize=10)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
 
 
-def _legends(figure: Figure, axes: list, labels: list[list[tuple[str, str]]]) -> None:
-    """The legend of each plot, (colour, label) a line, in a place of its own below it."""
-    lines = 0.2 * max(map(len, labels))
+def _legend_lines(ax: Axes) -> list[Line2D]:
+    return [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+
+
+def _legends(figure: Figure, axes: list[Axes], lines: list[list[Line2D]]) -> None:
+    """The legend of each plot, in a place of its own below it."""
+    height = 0.2 * max(map(len, lines))
     grid = axes[0].get_gridspec()
-    grid.set_height_ratios((3.0, lines))
-    figure.set_figheight(3.4 + lines)
-    for i, pairs in enumerate(labels):
+    grid.set_height_ratios((3.0, height))
+    figure.set_figheight(3.4 + height)
+    for i, found in enumerate(lines):
         ax = figure.add_subplot(grid[1, i])
         ax.set_axis_off()
-        handles = [Line2D([], [], color=colour) for colour, _ in pairs]
         style = dict(fontsize=8, labelspacing=0.3, borderpad=0, frameon=False, labelcolor=INK)
-        ax.legend(handles, [label for _, label in pairs], loc="upper center", **style)
+        ax.legend(found, [line.get_label() for line in found], loc="upper center", **style)
 
 
 def _lines(chosen: list[int]) -> list[tuple[str, int]]:
     """Colours for at most MOST_LINES of them, evenly over the depth."""
+    if not chosen:
+        return []
     picked = sorted({chosen[round(k)] for k in np.linspace(0, len(chosen) - 1, min(MOST_LINES, len(chosen)))})
     return list(zip(COLOURS, picked))
 
@@ -233,10 +239,6 @@ def _kinds(m: Monitor, chosen: list[int]) -> str:
     return f"{' and '.join(kinds)} layers" if len(kinds) < 3 else "all layers"
 
 
-def _flat_word(m: Monitor, i: int) -> str:
-    return "dead" if m.layer_kinds[i] == "ReLU" else "saturated"
-
-
 def _weights(m: Monitor) -> list[int]:
     return [i for i, shape in enumerate(m.parameter_shapes) if len(shape) > 1]
 
@@ -247,8 +249,3 @@ def _shape(m: Monitor, i: int) -> str:
 
 def _title(name: str, what: str) -> str:
     return f"{name}: {what}" if name else what
-
-
-def _named(mons: dict[str, Monitor], name: str, row: tuple) -> tuple:
-    """Several monitors share a table: its first column tells them apart."""
-    return row if list(mons) == [""] else (name, *row)

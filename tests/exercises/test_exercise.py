@@ -1,0 +1,145 @@
+"""The machinery under every exercise: what a learner is told, for each way to be wrong."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from zth_helpers.exercises.exercise import NotTried, Wrong, exercise
+from zth_helpers.exercises.checks import call, expect
+
+
+@exercise("Row means", hints=("Think of mean.", "x.mean(1)"))
+def row_means(mean):
+    for n, m in ((2, 3), (4, 5)):
+        x = torch.randn(n, m, generator=torch.Generator().manual_seed(n))
+        want = x.mean(1)
+        mistakes = {"you forgot to divide by the number of columns": x.sum(1), "that is one mean": x.mean()}
+        expect("means", call(mean, x), want, mistakes)
+    return "equal to the means of every row"
+
+
+WRONG = {
+    "missing return": (lambda x: None, "got None"),
+    "type": (lambda x: "no", "got str"),
+    "list": (lambda x: x.mean(1).tolist(), "expected a tensor of shape (2,), got list"),
+    "shape": (
+        lambda x: x.mean(1, keepdim=True),
+        "shape (2, 1), expected (2,): the number of values is right",
+    ),
+    "axis": (lambda x: x.mean(0), "shape (3,), expected (2,)"),
+    "dtype": (lambda x: x.mean(1).long(), "dtype torch.int64"),
+    "nan": (lambda x: x.mean(1) / 0 * 0, "nan or inf, the first at (0,)"),
+    "values": (lambda x: x.mean(1) + torch.tensor([0.0, 2.0]), "largest difference at [1]"),
+    "named": (lambda x: x.sum(1), "forgot to divide"),
+    "named, other shape": (lambda x: x.mean(), "that is one mean"),
+    "echo": (lambda x: x, "shape (2, 3)"),
+    "in place": (lambda x: x.sub_(1).add(1).mean(1), "changed its argument 1"),
+    "hard-wired": (lambda x: x.sum(1) / 3, "largest difference"),
+    "exception": (lambda x: x.nonsense(), "your code raised AttributeError"),
+    "arguments": (lambda: 1, "does it take these arguments?"),
+    "not a function": (torch.zeros(2), "expected a function, got Tensor"),
+    "none": (None, "got None"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_answer_is_told_what_is_wrong(case):
+    answer, message = WRONG[case]
+    verdict = row_means.check(answer)
+    assert verdict.state == "wrong" and not verdict
+    assert message in verdict.message
+    assert "judging.py" not in verdict.message and "Traceback" not in verdict.message
+
+
+def test_a_right_answer():
+    verdict = row_means.check(lambda x: x.mean(1))
+    assert verdict and str(verdict) == "✓ Row means: right\nequal to the means of every row"
+    assert row_means.check(lambda x: torch.stack([row.mean() for row in x]))
+
+
+def test_the_untouched_stub():
+    def stub(x):
+        raise NotImplementedError("your code here")
+
+    for answer in (stub, ...):
+        assert row_means.check(answer).state == "not tried yet"
+    assert row_means.check().state == "not tried yet"
+
+    def their_own(x):
+        raise NotImplementedError("this op")
+
+    assert row_means.check(their_own).state == "wrong"
+
+
+def test_the_learners_exception_is_shown_with_their_line():
+    def theirs(x):
+        y = x.mean(1)
+        return y @ x.T @ x @ x
+
+    message = row_means.check(theirs).message
+    assert "your code raised RuntimeError" in message
+    assert "in theirs, line" in message and "return y @ x.T @ x @ x" in message
+
+
+def test_the_number_of_answers_is_explained():
+    assert "ex.row_means.check(mean)" in row_means.check(lambda x: x, 2).message
+
+
+def test_check_leaves_the_learners_random_state_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    row_means.check(lambda x: torch.randn(2))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_hints_grow_and_end():
+    assert "Think of mean" in str(row_means.hint())
+    assert "x.mean(1)" in str(row_means.hint())
+    assert "last hint" in str(row_means.hint())
+
+
+def test_html_escapes_what_the_learner_wrote():
+    html = row_means.check(lambda x: "<script>")._repr_html_()
+    assert "<script>" not in html
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "message"),
+    [
+        (1.0, 1.0, None),
+        (torch.tensor(1.0), 1.0, None),
+        (2, 2, None),
+        (2.0, 2, None),
+        ([1.0, 2.0], (1.0, 2.0), None),
+        ((torch.ones(2), torch.ones(3)), [torch.ones(2), torch.ones(3)], None),
+        (1.1, 1.0, "got 1.1, expected 1"),
+        (math.nan, 1.0, "nan or inf"),
+        (True, 1.0, "got bool"),
+        ([1.0], (1.0, 2.0), "expected 2 values, got 1"),
+        (5, (1.0, 2.0), "expected 2 values, got int"),
+        (torch.ones(2, 3), torch.ones(3, 2), "transposed"),
+        ((torch.ones(2), torch.zeros(3)), [torch.ones(2), torch.ones(3)], r"x[1]"),
+        ("a", "b", "got 'a', expected 'b'"),
+        (["a"], [1.0], "cannot be read as numbers"),
+        ({}, 1.0, "got dict"),
+    ],
+)
+def test_expect(got, want, message):
+    if message is None:
+        expect("x", got, want)
+    else:
+        with pytest.raises(Wrong) as wrong:
+            expect("x", got, want)
+        assert message in str(wrong.value)
+
+
+def test_call_gives_copies():
+    x = torch.zeros(2, requires_grad=True)
+    with pytest.raises(NotTried):
+        call(..., x)
+    g = torch.Generator().manual_seed(1)
+    call(lambda a, b: torch.rand(1, generator=b), x, g)
+    assert torch.equal(torch.rand(1, generator=g), torch.rand(1, generator=torch.Generator().manual_seed(1)))

@@ -1,0 +1,188 @@
+"""`live` in a loop: what it shows, when, and what stays (the browser sees it in tests/browser)."""
+
+from __future__ import annotations
+
+import re
+
+import IPython.display
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+from zth_helpers import live as room
+from zth_helpers.layers import Linear, Tanh
+from zth_helpers.screen import live, picture
+from zth_helpers.monitor import Monitor
+
+DRAWING, STEP = 0.1, 0.01  # seconds on the clock of the tests
+
+
+class Training:
+    """A small network and its Monitor; `step` trains once."""
+
+    def __init__(self, every: int = 10):
+        g = torch.Generator().manual_seed(1)
+        self.layers = [Linear(4, 8, generator=g), Tanh(), Linear(8, 8, generator=g), Tanh()]
+        self.parameters = [p.requires_grad_() for layer in self.layers for p in layer.parameters()]
+        self.X = torch.randn(16, 4, generator=g)
+        self.mon = Monitor(self.layers, self.parameters, every=every)
+
+    def step(self, retain: bool = True, lr: float | None = 0.1) -> None:
+        x = self.X
+        for layer in self.layers:
+            x = layer(x)
+        loss = ((x - 0.5) ** 2).mean()
+        if retain:
+            self.mon.retain_grads()
+        for p in self.parameters:
+            p.grad = None
+        loss.backward()
+        for p in self.parameters:
+            p.data -= 0.1 * p.grad
+        self.mon.step(loss, lr=lr)
+
+
+class Notebook:
+    """Stands in for the notebook: remembers what was displayed, and has a clock that only moves when told."""
+
+    def __init__(self, monkeypatch, quiet: bool = False):
+        self.now, self.shown, self.times, self.drawn = 0.0, [], [], 0
+        monkeypatch.setattr(room, "in_notebook", lambda: True)
+        monkeypatch.setenv("ZTH_QUIET", "1" if quiet else "0")
+        monkeypatch.setattr(room.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(room.Figure, "png", lambda figure: self.draw())
+        monkeypatch.setattr(IPython.display, "DisplayHandle", lambda: self)
+        monkeypatch.setattr(IPython.display, "display", self.keep)
+
+    def draw(self) -> bytes:
+        self.now += DRAWING
+        self.drawn += 1
+        return b"png"
+
+    def keep(self, shown, raw: bool = False) -> None:
+        self.shown.append(shown)
+        self.times.append(self.now)
+
+    display = update = keep
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    return Notebook(monkeypatch)
+
+
+def test_redraws_in_place_seldom_enough(notebook):
+    training = Training()
+    steps = []
+    for i in live(training.mon, 1000):
+        steps.append(i)
+        training.step()
+        notebook.now += STEP
+    assert steps == list(range(1000))
+    assert notebook.drawn > 3 and len(notebook.shown) == notebook.drawn + 1
+    assert np.diff(notebook.times[:-1]).min() >= 0.5
+    assert notebook.drawn * DRAWING < 0.1 * 1000 * STEP
+    assert notebook.shown[-1].twin.startswith("1000 steps")  # in the end the whole figure, with its numbers
+
+
+def test_quick_drawings_come_at_most_twice_a_second(notebook, monkeypatch):
+    monkeypatch.setattr(room.Figure, "png", lambda figure: b"png")  # takes no time at all
+    training = Training()
+    for _ in live(training.mon, 500):
+        training.step()
+        notebook.now += STEP
+    assert 8 <= len(notebook.shown) <= 2 + 500 * STEP / 0.5
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_it_keeps_figure_and_data(notebook, stop):
+    training = Training()
+    with pytest.raises(stop):
+        for i in live(training.mon, 1000):
+            training.step()
+            if i == 42:
+                raise stop
+    assert notebook.shown[-1].twin.startswith("43 steps")
+    assert len(training.mon.losses) == 43 and training.mon.steps.tolist() == [0, 10, 20, 30, 40]
+    again = Training()  # the cell is run again
+    for _ in live(again.mon, 7):
+        again.step()
+    assert notebook.shown[-1].twin.startswith("7 steps")
+
+
+def test_quiet_shows_the_last_picture_alone(monkeypatch, capsys):
+    notebook, training = Notebook(monkeypatch, quiet=True), Training()
+    for _ in live(training.mon, 30):
+        training.step()
+        notebook.now += 1
+    assert [figure.twin.splitlines()[0][:8] for figure in notebook.shown] == ["30 steps"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_script_has_the_bar_alone(monkeypatch, capsys):
+    monkeypatch.setattr(IPython.display, "display", lambda *a, **k: pytest.fail("there is no notebook"))
+    monkeypatch.setenv("ZTH_QUIET", "0")
+    training = Training()
+    for _ in live(training.mon, range(5), "short run"):
+        training.step()
+    printed = capsys.readouterr().out
+    assert "short run" in printed and len(training.mon.losses) == 5
+
+
+def test_the_picture_has_the_monitors_numbers():
+    training = Training()
+    for _ in range(31):
+        training.step()
+    fig, mon = picture(training.mon), training.mon
+    lines = [re.split(r"  +", line.strip()) for line in fig.twin.splitlines()]
+    tanh = next(line for line in lines if line[0] == "3 Tanh")
+    expected = [mon.outputs.std[-1, 3], mon.outputs.saturated[-1, 3], mon.gradients.std[-1, 3]]
+    assert [float(x) for x in tanh[1:]] == pytest.approx(expected, rel=1e-3)
+    weight = next(line for line in lines if line[0] == "2 Linear weight")
+    assert float(weight[2]) == pytest.approx(np.log10(mon.update_data[-1, 2]), rel=1e-3)
+    assert f"loss {mon.losses[0]:.4f}" in fig.twin
+    assert len(fig.axes) == 4
+    for ax in fig.axes:
+        assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel() and ax.lines
+
+
+def words(fig) -> str:
+    return " ".join(text.get_text() for ax in fig.axes for text in ax.texts)
+
+
+def test_before_the_first_step_and_with_less_to_show():
+    training = Training()
+    assert "no step yet" in words(picture(training.mon)) and picture(training.mon).twin == "no step yet"
+    training.step(retain=False, lr=None)
+    fig = picture(training.mon)
+    assert "mon.retain_grads()" in words(fig) and "lr=lr" in words(fig)
+    assert fig.png()
+
+
+def test_a_loss_that_is_nan_does_not_stop_the_picture():
+    training = Training(every=1)
+    for _ in range(3):
+        training.step()
+    training.parameters[0].data[:] = float("nan")
+    training.step()
+    assert picture(training.mon).png() and "nan" in picture(training.mon).twin
+
+
+def test_a_saved_run_holds_one_picture(tmp_path, monkeypatch):
+    """In a real kernel, without ZTH_QUIET: bar gone, one output, the last state, with its numbers."""
+    monkeypatch.setenv("ZTH_QUIET", "0")
+    code = (
+        "import time\nfrom tests.test_live import Training\nfrom zth_helpers.screen import live\n"
+        "training = Training()\nfor _ in live(training.mon, 60):\n    training.step()\n    time.sleep(0.02)"
+    )
+    saved = new_notebook(cells=[new_code_cell(code)])
+    root = str(room.__file__).rsplit("zth_helpers", 1)[0]
+    NotebookClient(
+        saved, timeout=120, kernel_name="python3", resources={"metadata": {"path": root}}
+    ).execute()
+    nbformat.validate(saved)
+    pictures = [o for o in saved.cells[0].outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 1 and pictures[0].data["text/plain"].startswith("60 steps")

@@ -1,0 +1,191 @@
+"""What the judges of the exercises use: run the learner's function safely, compare its result in words."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zth_helpers.exercises.exercise import PACKAGE, NotTried, Wrong
+
+
+def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
+    """Runs the learner's function on copies of the inputs.
+
+    Raises NotTried for the untouched stub and Wrong for anything that is not callable, for an exception
+    (theirs, with the line it came from) and, with `keep`, for changed inputs.
+    """
+    if answer is ... or answer is None:
+        raise NotTried if answer is ... else Wrong("got None: pass your function itself, without calling it")
+    if not callable(answer):
+        raise Wrong(f"expected a function, got {type(answer).__name__}: pass it without calling it")
+    given = [copied(value) for value in inputs]
+    try:
+        result = answer(*given)
+    except (Wrong, NotTried):
+        raise
+    except Exception as error:
+        if isinstance(error, NotImplementedError) and str(error) == "your code here":
+            raise NotTried from None
+        raise Wrong(blame(error)) from None
+    if keep:
+        for i, (before, after) in enumerate(zip(inputs, given)):
+            if not same(before, after):
+                raise Wrong(f"your function changed its argument {i + 1} in place: work on a copy")
+    return result
+
+
+def copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, torch.Generator):
+        return value.clone_state()
+    return deepcopy(value) if isinstance(value, list | dict | tuple) else value
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return not isinstance(a, int | float | str) or a == b
+
+
+def blame(error: Exception) -> str:
+    """The learner's exception as theirs: its message and the last line of their code that it went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if is_theirs(f.filename)]
+    message = f"your code raised {type(error).__name__}: {error}"
+    if not theirs:
+        return message + "\n(when it was called: does it take these arguments?)"
+    frame = theirs[-1]
+    line = linecache.getline(frame.filename, frame.lineno).strip() or frame.line or ""
+    return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
+
+
+def is_theirs(filename: str) -> bool:
+    path = Path(filename)
+    return (
+        PACKAGE not in path.parents and "site-packages" not in filename and not filename.startswith("<frozen")
+    )
+
+
+def expect(
+    what: str,
+    got: Any,
+    want: Any,
+    mistakes: Mapping[str, Any] | None = None,
+    rtol: float = 1e-4,
+    atol: float = 1e-6,
+) -> None:
+    """Raises Wrong, in words, unless `got` is `want`: type, shape, non-finite values, largest difference.
+
+    `mistakes` maps the explanation of a typical mistake to the value it leads to; where the answer equals
+    one of these, the explanation is the message.
+    """
+    if got is None:
+        raise Wrong(f"{what}: got None: is a `return` missing?")
+    if isinstance(want, str | bool):
+        if not isinstance(got, type(want)) or got != want:
+            raise Wrong(named(what, got, mistakes) or f"{what}: got {got!r}, expected {want!r}")
+        return
+    if isinstance(want, list | tuple):
+        if not isinstance(got, list | tuple | Tensor):
+            raise Wrong(f"{what}: expected {len(want)} values, got {type(got).__name__}")
+        if len(got) != len(want):
+            raise Wrong(f"{what}: expected {len(want)} values, got {len(got)}")
+        if not all(isinstance(value, int | float) for value in want):
+            for i, (g, w) in enumerate(zip(got, want)):
+                expect(f"{what}[{i}]", g, w, None, rtol, atol)
+            return
+    g, w = as_tensor(what, got), as_tensor(what, want)
+    if isinstance(want, Tensor) and not isinstance(got, Tensor):
+        raise Wrong(f"{what}: expected a tensor of shape {tuple(w.shape)}, got {type(got).__name__}")
+    if g.shape != w.shape:
+        raise Wrong(
+            named(what, got, mistakes)
+            or f"{what}: shape {tuple(g.shape)}, expected {tuple(w.shape)}" + shape_help(g, w)
+        )
+    if g.dtype.is_floating_point != w.dtype.is_floating_point and isinstance(want, Tensor):
+        raise Wrong(f"{what}: dtype {g.dtype}, expected {w.dtype}")
+    if close(g, w, rtol, atol):
+        return
+    explanation = named(what, got, mistakes)
+    if explanation:
+        raise Wrong(explanation)
+    bad = ~torch.isfinite(g.double()) & torch.isfinite(w.double())
+    if bad.any():
+        where = tuple(bad.nonzero()[0].tolist())
+        raise Wrong(f"{what}: {int(bad.sum())} of {g.numel()} values are nan or inf, the first at {where}")
+    if g.ndim == 0:
+        raise Wrong(f"{what}: got {g.item():.6g}, expected {w.item():.6g}")
+    difference = (g.double() - w.double()).abs()
+    where = tuple(int(i) for i in torch.unravel_index(difference.argmax(), g.shape))
+    raise Wrong(
+        f"{what}: the shape is right, the values are not: largest difference at {list(where)}, "
+        f"got {g[where].item():.6g}, expected {w[where].item():.6g}"
+    )
+
+
+def named(what: str, got: Any, mistakes: Mapping[str, Any] | None) -> str | None:
+    """The explanation of the typical mistake that leads to exactly this answer, if there is one."""
+    for explanation, value in (mistakes or {}).items():
+        if isinstance(value, str):
+            matches = value == got
+        else:
+            try:
+                g, w = as_tensor(what, got), as_tensor(what, value)
+            except Wrong:
+                continue
+            matches = g.shape == w.shape and close(g, w, 1e-4, 1e-6)
+        if matches:
+            return f"{what}: {explanation}"
+    return None
+
+
+def shape_help(got: Tensor, want: Tensor) -> str:
+    if got.ndim == 2 and got.T.shape == want.shape:
+        return ": is it transposed?"
+    if got.numel() == want.numel():
+        return ": the number of values is right; which axes did you sum or keep (keepdim)?"
+    return ""
+
+
+def close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
+    return torch.allclose(g.double(), w.double(), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def as_tensor(what: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
+        raise Wrong(f"{what}: expected a number or a tensor, got {type(value).__name__}")
+    try:
+        flat = [v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for v in value] \
+            if isinstance(value, list | tuple) else value  # fmt: skip
+        return torch.tensor(flat, dtype=torch.float64 if not isinstance(value, int) else torch.int64)
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"{what}: cannot be read as numbers ({error})") from None
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises Wrong with the message unless the condition holds."""
+    if not condition:
+        raise Wrong(message)
+
+
+def finite(what: str, value: Any) -> float:
+    """One finite number, or Wrong."""
+    number = as_tensor(what, value)
+    require(number.numel() == 1, f"{what}: expected one number, got shape {tuple(number.shape)}")
+    require(math.isfinite(number.item()), f"{what}: is {number.item()}")
+    return number.item()

@@ -1,0 +1,103 @@
+"""How the judges of lecture 2 watch a learner split, tune and test: a `fit` and a `loss` that take notes."""
+
+from __future__ import annotations
+
+from zth_helpers.exercises.checks import call, expect, finite, require
+from zth_helpers.exercises.exercise import Wrong
+
+
+def parts_of(what: str, got, n: int) -> list:
+    require(got is not None, f"{what}: got None: is a `return` missing?")
+    require(
+        isinstance(got, tuple | list) and len(got) == n,
+        f"expected {n} things, {what}, got {type(got).__name__}"
+        + (f" of {len(got)}" if isinstance(got, tuple | list) else ""),
+    )
+    return list(got)
+
+
+def judge_split(got: list, words: list[str], want: tuple) -> None:
+    if tuple(got) == want:
+        return
+    n, together = len(words), [word for part in got for word in part]
+    sizes, wanted = (tuple(map(len, parts)) for parts in (got, want))
+    require(together != words, "the words are not shuffled: a list has an order, and dev would be its end")
+    require((got[0], got[2], got[1]) != want, "dev and test are swapped")
+    lost, total = set(words) - set(together), sum(sizes)
+    require(total <= n, f"the parts hold {total} words of {n}: some are in two parts")
+    require(not lost, f"{len(lost)} different words of {n} are in no part")
+    require(
+        total == n, f"the parts hold {total} words of {n}: a word that comes twice in the list counts twice"
+    )
+    require(
+        sizes == wanted, f"the sizes are {sizes}, expected {wanted}: cut at int(0.8 * n) and int(0.9 * n)"
+    )
+    require(sorted(together) == sorted(words), "the parts do not hold the words of the list")
+    raise Wrong(
+        "the sizes are right, but the order is not that of random.Random(42).shuffle on a copy of the list"
+    )
+
+
+class Fitted:
+    """What the judge's `fit` gives: k and the words it got."""
+
+    def __init__(self, k):
+        self.k = k
+
+
+class Referee:
+    """A `fit` and a `loss` that look up or compute losses, and note what they were asked."""
+
+    def __init__(self, parts: dict[str, list[str]], strengths: list[float], table):
+        self.parts, self.strengths, self.table, self.tests = parts, strengths, table, []
+
+    def name(self, words, where: str) -> str:
+        for name, part in self.parts.items():
+            if words == part:
+                return name
+        raise Wrong(f"{where} got {len(words)} words that are neither train, dev nor test")
+
+    def fit(self, words, k):
+        require(isinstance(words, list), f"fit: expected a list of words first, got {type(words).__name__}")
+        name = self.name(words, "fit") if words != self.parts["train"] else "train"
+        require(name == "train", f"fit got the words of {name}: fit on train only")
+        require(k in self.strengths, f"fit got k = {k!r}, which is not one of the strengths to try")
+        return Fitted(k)
+
+    def loss(self, model, words) -> float:
+        require(
+            isinstance(model, Fitted), f"loss: expected a model from fit first, got {type(model).__name__}"
+        )
+        name = self.name(words, "loss")
+        if name == "test":
+            self.tests.append(model.k)
+        return self.table(name, model.k)
+
+
+def judge_tuning(tune, parts: dict[str, list[str]], strengths: list[float], table) -> tuple[float, float]:
+    referee = Referee(parts, strengths, table)
+    got = call(tune, strengths, referee.fit, referee.loss, *parts.values())
+    best, test_loss = parts_of("the best strength and the test loss", got, 2)
+    best_of = {name: min(strengths, key=lambda k, name=name: table(name, k)) for name in parts}
+    worst = max(strengths, key=lambda k: table("dev", k))
+    right = best_of["dev"]
+    mistakes = {
+        "that is the best on train, which always wants the least smoothing: choose on dev": best_of["train"],
+        "that is the best on test: choose on dev, and look at test once, when the choice is made": best_of[
+            "test"
+        ],
+        "that is the highest dev loss: the lowest is best": worst,
+        "that is its place in the list: return the strength": float(strengths.index(right)),
+        "that is the dev loss: return the strength": table("dev", right),
+    }
+    expect(f"best of {strengths}", finite("the best strength", best), float(right), mistakes)
+    asked = len(referee.tests)
+    require(asked > 0, "loss was never asked for test: look at it once, with the best strength")
+    require(
+        asked == 1,
+        f"the test loss was looked at {asked} times: once, at the very end, or it is a second dev",
+    )
+    require(referee.tests == [right], f"test was tried with k = {referee.tests[0]}, but the best is {right}")
+    mistakes = {"that is the dev loss": table("dev", right), "that is the train loss": table("train", right)}
+    expect("test loss", test_loss, table("test", right), mistakes)
+    return right, table("test", right)
