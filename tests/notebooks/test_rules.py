@@ -10,7 +10,7 @@ import pytest
 
 from tools import notebooks as runner
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = runner.all_notebooks()
 LESSONS = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
 TAGS = re.compile(r"nbval-ignore-output|raises-exception|fig:\d\d_\w+")
