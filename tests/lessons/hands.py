@@ -72,7 +72,9 @@ def switches() -> tuple:
 
 
 @contextmanager
-def bench(monkeypatch, tmp_path: Path, words: list[str] | str = "shipped", shrink: int = 40) -> Iterator[None]:
+def bench(
+    monkeypatch, tmp_path: Path, words: list[str] | str = "shipped", shrink: int = 40
+) -> Iterator[None]:
     """The settings of a run (a list of names, few steps), and all that is global put back after it."""
     if isinstance(words, list):
         path = tmp_path / "names.txt"
