@@ -31,7 +31,7 @@ def generator() -> torch.Generator:
 def numbers(explorer) -> dict[str, list[float]]:
     """Rows of the twin: the first word, and the floats after it."""
     found = {}
-    for line in explorer.figure.twin.splitlines():
+    for line in str(explorer.figure).splitlines():
         head, *rest = line.split()
         found[head] = [float(x) for x in rest if x.replace(".", "").replace("-", "").isdigit()]
     return found
@@ -72,7 +72,7 @@ def test_bad_text_leaves_the_picture_and_says_why(bad):
     else:
         assert "empty" in explorer.problem.value
     explorer.controls["word"].value = " BEX "
-    assert explorer.problem.value == "" and explorer.figure.twin == "bex 4"
+    assert explorer.problem.value == "" and str(explorer.figure) == "bex 4"
 
 
 def test_what_is_wrong_with_a_text_is_named():
@@ -149,11 +149,11 @@ def test_backward_pass_moves_step_by_step():
     seen = set()
     for step in range(4):
         explorer.controls["step"].value = step
-        seen.add((picture(explorer), explorer.figure.twin))
-    assert len(seen) == 4 and "step 3 of 3" in explorer.figure.twin
+        seen.add((picture(explorer), str(explorer.figure)))
+    assert len(seen) == 4 and "step 3 of 3" in str(explorer.figure)
     assert numbers(explorer)["a"][:2] == [-2.0, -3.0] and numbers(explorer)["b"][:2] == [3.0, -8.0]
     explorer.controls["graph"].value = "sum"  # a shorter one: stays at its end
-    assert "step 1 of 1" in explorer.figure.twin
+    assert "step 1 of 1" in str(explorer.figure)
 
 
 def test_boxes_of_a_graph_do_not_cover_each_other():
@@ -167,13 +167,13 @@ def test_decision_boundary_shows_the_scores():
     X, y = np.array([[0.0, 0.0], [2.0, 1.0], [2.0, 0.0]]), np.array([-1, 1, 1])
     history = [(0.9, 1 / 3), (0.1, 1.0)]
     explorer = interact.decision_boundary([5.0, 1.0], lambda s, p: p[:, 0] - s, X, y, history)
-    assert "loss 0.1000, 100% right" in explorer.figure.twin
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
+    assert "loss 0.1000, 100% right" in str(explorer.figure)
+    rows = [line.split() for line in str(explorer.figure).splitlines()[2:]]
     half = [row[1].count("+") / len(row[1]) for row in rows]
     assert len(set(half)) == 1 and 0.4 < half[0] < 0.6  # the line x = 1 in the middle of -.7 .. 2.7
     before = picture(explorer)
     explorer.controls["step"].value = 0  # nowhere positive: no boundary to draw, two points wrong
-    assert "+" not in explorer.figure.twin.split("to 2.7")[1] and picture(explorer) != before
+    assert "+" not in str(explorer.figure).split("to 2.7")[1] and picture(explorer) != before
 
 
 # -- lectures 2, 3, 6 ------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_bigram_row():
     p /= p.sum()
     for letter, (shown,) in list(numbers(explorer).items())[2:10]:
         assert shown == pytest.approx(p[VOCAB.stoi[letter]].item(), abs=5e-5)
-    assert torch.allclose(drawn[-1][VOCAB.stoi["b"]], p) and "maria, bob" in explorer.figure.twin
+    assert torch.allclose(drawn[-1][VOCAB.stoi["b"]], p) and "maria, bob" in str(explorer.figure)
     explorer.controls["letter"].value = "ab"
     assert BELOW in explorer.problem.value
 
@@ -223,7 +223,7 @@ def test_next_character_sees_the_last_three():
     explorer = interact.next_character(predict, VOCAB, 3, start="b")
     assert VOCAB.decode(seen[-1][0]) == "..b"
     explorer.controls["so_far"].value = "Maria"
-    assert VOCAB.decode(seen[-1][0]) == "ria" and "“ria”" in explorer.figure.twin
+    assert VOCAB.decode(seen[-1][0]) == "ria" and "“ria”" in str(explorer.figure)
     p = F.softmax(W[VOCAB.stoi["a"]] + W[VOCAB.stoi["r"]], 0)
     best = VOCAB.itos[p.argmax().item()]
     assert numbers(explorer)[best] == [pytest.approx(p.max().item(), abs=5e-5)]
@@ -239,11 +239,11 @@ def test_embedding_names_the_nearest():
     explorer.controls["letter"].value = "r"
     i = VOCAB.stoi["r"]
     distances = {VOCAB.itos[j]: math.dist(C[i].tolist(), C[j].tolist()) for j in range(V) if j != i}
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
+    rows = [line.split() for line in str(explorer.figure).splitlines()[2:]]
     assert [row[0] for row in rows] == sorted(distances, key=distances.get)
     assert all(float(row[1]) == pytest.approx(distances[row[0]], abs=6e-4) for row in rows)
     explorer.controls["across"].value = 3
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
+    rows = [line.split() for line in str(explorer.figure).splitlines()[2:]]
     assert all(float(row[2]) == pytest.approx(C[VOCAB.stoi[row[0]], 3].item(), abs=6e-3) for row in rows)
 
 
@@ -257,23 +257,23 @@ def test_temperature_marks_copies_and_asks_for_names_at_it():
     explorer = interact.temperature(torch.zeros(V), sample, VOCAB, ["maria"])
     explorer.controls["temperature"].value = 0.5
     assert asked == [(12, 1.0), (12, 0.5)]
-    assert "maria ✓, dxo," in explorer.figure.twin and f"entropy {math.log(V):.2f}" in explorer.figure.twin
+    assert "maria ✓, dxo," in str(explorer.figure) and f"entropy {math.log(V):.2f}" in str(explorer.figure)
 
 
 def test_name_tree_shows_what_is_seen_at_each_place():
     W = torch.randn(V, V, generator=generator())
     explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB, block_size=4, start="maria")
     explorer.controls["place"].value = 5
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
+    rows = [line.split() for line in str(explorer.figure).splitlines()[2:]]
     assert [row[1] for row in rows] == ["....", "...m", "..ma", ".mar", "mari", "aria"]
     assert [row[2] for row in rows] == list("maria.")
     for row, last in zip(rows, ".maria"):
         assert float(row[3]) == pytest.approx(
             F.softmax(W[VOCAB.stoi[last]], 0)[VOCAB.stoi[row[2]]].item(), abs=6e-4
         )
-    assert joined("aria") == "a r i a → ar ia → aria" and joined("aria") in explorer.figure.twin
+    assert joined("aria") == "a r i a → ar ia → aria" and joined("aria") in str(explorer.figure)
     explorer.controls["place"].value = 15  # beyond the end: stays at the end
-    assert "maria, place 5" in explorer.figure.twin
+    assert "maria, place 5" in str(explorer.figure)
     before = picture(explorer)
     for bad in ("", "...", "a.b", "zoe", "a" * 16):
         explorer.controls["name"].value = bad
@@ -296,7 +296,7 @@ def test_init_gain_measures_the_layers():
     found = numbers(explorer)
     assert found["1"] == pytest.approx([h.mean(), h.std(ddof=1), (abs(h) > 0.97).mean(), 0], abs=6e-4)
     assert found["2"][2:] == [1.0, 20.0]  # all flat: 20 dead columns
-    assert f"first loss 4.10, expected ln {V} = {math.log(V):.2f}" in explorer.figure.twin
+    assert f"first loss 4.10, expected ln {V} = {math.log(V):.2f}" in str(explorer.figure)
 
 
 def test_batch_norm_moves_all_when_one_moves():
@@ -321,12 +321,12 @@ def test_gradients_agree_or_not():
     (x**2 + 0 * b).sum().backward()
     formulas = "x | x | 2 * x\nb | parameter | 0"
     explorer = interact.gradients({"x": x, "b": b}, {"x": 2 * x, "b": b.grad}, formulas, start="x")
-    assert "(5, 3)" in explorer.figure.twin and "2 * x" in explorer.figure.twin
-    assert "the same up to rounding" in explorer.figure.twin
+    assert "(5, 3)" in str(explorer.figure) and "2 * x" in str(explorer.figure)
+    assert "the same up to rounding" in str(explorer.figure)
     explorer.controls["name"].value = "b"
-    assert "which is to say 0" in explorer.figure.twin
+    assert "which is to say 0" in str(explorer.figure)
     wrong = interact.gradients({"x": x}, {"x": x}, "x | x | x", start="x")
-    assert f"differ by {x.abs().max():.1e}" in wrong.figure.twin
+    assert f"differ by {x.abs().max():.1e}" in str(wrong.figure)
 
 
 @pytest.mark.parametrize("formulas", ["x | x", "y | y | y", "a | x | x | x"])

@@ -1,4 +1,4 @@
-"""Lessons are made to be touched: nothing that a learner does to one ends in an error (a ✗ from check may)."""
+"""Lessons are made to be touched: nothing that a learner does to one ends in an error."""
 
 from __future__ import annotations
 

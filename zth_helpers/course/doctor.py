@@ -1,4 +1,4 @@
-"""`python -m zth_helpers doctor`: is this environment fit for the course, and if not, what to do."""
+"""Is this environment fit for the course, and if not, what to do? Which names will it use?"""
 
 from __future__ import annotations
 
@@ -93,6 +93,25 @@ CHECKS: dict[str, Callable[[], Row]] = {
     "names": names,
     "threads": threads,
 }
+
+
+def say_names() -> int:
+    """One line: which list the notebooks will use. Tries for a few seconds to fetch the lecture's."""
+    from zth_helpers import settings
+    from zth_helpers.name_lists import lecture_list, load_names
+
+    missing = ""
+    if settings.names_wanted() is None:
+        try:
+            lecture_list(timeout=3)
+        except OSError as error:  # ConnectionError is one
+            missing = f" ({str(error).splitlines()[0]})"
+    try:
+        print(f"names: {load_names().about}{missing}")
+    except (OSError, ValueError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def main() -> int:

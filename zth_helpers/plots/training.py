@@ -157,10 +157,12 @@ def _histogram_figure(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
             raise ValueError(_nothing(what))
         reach.append(drawn)
         peaks += [float(line.get_ydata().max()) for line in ax.lines]
-        weights, kinds = what == "parameter_grads", _kinds(m, shown(m, what, at))
-        of = {"outputs": f"outputs of {kinds}", "gradients": f"gradients at {kinds}"}
-        step = (m.weight_steps if weights else m.steps)[at]
-        _finish(ax, _title(name, f"{of.get(what, 'weight gradients')}, step {step}"), xlabel, "density")
+        if what == "parameter_grads":
+            title = f"weight gradients, step {m.weight_steps[at]}"
+        else:
+            of = "outputs of" if what == "outputs" else "gradients at"
+            title = f"{of} {_kinds(m, shown(m, what, at))}, step {m.steps[at]}"
+        _finish(ax, _title(name, title), xlabel, "density")
     _legends(figure, axes, [_legend_lines(ax) for ax in axes])
     low, high = min(lo for lo, _ in reach), max(hi for _, hi in reach)
     if low < high:
