@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import IPython.display
 import nbformat
 import numpy as np

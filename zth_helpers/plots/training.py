@@ -112,7 +112,7 @@ def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
     """A line of log10 of update:data for each weight, of about so many points; False if there is nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log = np.log10(m.update_data)
-    weights = [i for i in _weights(m) if len(log) and np.isfinite(log[:, i]).any()]
+    weights = [i for i in _weights(m) if np.isfinite(m.update_data[:, i]).any()]
     thin = slice(None, None, max(1, len(log) // points) if points else None)
     for colour, i in _lines(weights):
         label = f"{m.parameter_names[i]} {_shape(m, i)}"
