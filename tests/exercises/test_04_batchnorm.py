@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests import exercise_tools as tools
+from tests.exercises import answers as tools
 from zth_helpers.exercises import batchnorm as ex
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests import exercise_tools as tools
+from tests.exercises import answers as tools
 from zth_helpers.exercises import backprop_ninja as ex
 
 BESSEL = "n for n - 1"

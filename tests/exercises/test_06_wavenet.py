@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests import exercise_tools as tools
+from tests.exercises import answers as tools
 from zth_helpers.exercises import wavenet as ex
 from zth_helpers.layers import BatchNorm1d
 

@@ -41,7 +41,7 @@ def test_what_was_made_otherwise_is_said_and_does_not_count(capsys, rows):
         "dev loss 2.4310 · lecture 2.13 (all steps)",
         "dev loss 2.4310 · lecture 2.13 (its list, all steps)",
     ]
-    assert rows() == []
+    assert [row["other"] for row in rows()] == [["its list"], ["all steps"], ["its list", "all steps"]]
 
 
 def test_with_the_lectures_list_and_steps_it_counts(capsys, rows):
@@ -121,7 +121,8 @@ def test_our_own_numbers_stand_alone_and_are_held_to_what_we_found(capsys, rows)
     recomputed("floor of 3 letters", 1.9, 1.8842, LECTURE)
     recomputed("floor of 3 letters", 1.7, 1.8842, OWN)
     assert capsys.readouterr().out.splitlines() == [f"floor of 3 letters {x:.4f}" for x in (1.8842, 1.9, 1.7)]
-    assert [(row["kind"], row["same"]) for row in rows()] == [("recomputed", True), ("recomputed", False)]
+    assert [(row["kind"], row["same"]) for row in rows()[:2]] == [("recomputed", True), ("recomputed", False)]
+    assert [row["other"] for row in rows()] == [[], [], ["its list"]]
 
 
 @pytest.mark.parametrize("holds", [True, np.bool_(True), torch.tensor(True), 1])
@@ -154,7 +155,7 @@ def test_rows(rows):
         "measured": 2.5,
         "same": True,
         "differs": None,
-        "tol": 0.005,
+        "other": [],
     }
     assert second["measured"] == [2.0, 3.0] and second["difference"] == pytest.approx([0, -0.01])
     assert third["difference"] is None
