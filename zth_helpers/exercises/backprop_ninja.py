@@ -12,18 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.checks import call, expect, parts_of, require
+from zth_helpers.exercises.draws import normal
 from zth_helpers.exercises.exercise import Wrong, exercise
 
 Named = Mapping[str, Tensor]
 EPS = 1e-5
 SUM_ROWS = "it was broadcast over the rows, so sum them, and keep the axis: keepdim=True"
-
-
-def normal(seed: int) -> Callable[..., Tensor]:
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
 
 
 def gradients(out: Tensor, incoming: Tensor | None = None, **atoms: Tensor) -> dict[str, Tensor]:
@@ -57,12 +52,8 @@ def judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -
 
 def judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
     """As `judge`, for answers that come as a tuple or list in the order of `true`."""
-    require(got is not None, "got None: is a `return` missing?")
     names = ", ".join("d" + name for name in true)
-    ok = isinstance(got, tuple | list) and len(got) == len(true)
-    kind = f"{len(got)} values" if isinstance(got, tuple | list) else type(got).__name__
-    require(ok, f"expected {len(true)} gradients ({names}), got {kind}")
-    judge(where, dict(zip(true, got)), true, mistakes)
+    judge(where, dict(zip(true, parts_of(f"the gradients {names}", got, len(true)))), true, mistakes)
 
 
 @exercise(

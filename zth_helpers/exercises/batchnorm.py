@@ -9,25 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, finite, require
+from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
+from zth_helpers.exercises.draws import entropy, normal
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.names import Vocabulary, context_windows, split_words
 
 EPS = 1e-5
 NAMES = ("C", "W1", "b1", "W2", "b2")
-
-
-def normal(seed: int):
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
-
-
-def entropy(counts: list[float]) -> float:
-    """Entropy in nats of the distribution with these counts."""
-    p = torch.tensor([c for c in counts if c > 0], dtype=torch.float64)
-    return -(p / p.sum() * (p / p.sum()).log()).sum().item()
 
 
 def trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
@@ -60,10 +49,7 @@ def all_zeros(from_zeros):
         Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs
         counts = torch.bincount(Y, minlength=V).tolist()
         got = call(from_zeros, X, Y, V)
-        require(got is not None, "got None: is a `return` missing?")
-        ok = isinstance(got, tuple | list) and len(got) == 2
-        require(ok, "expected two things: the names of the parameters that learn, and the loss in the end")
-        names, loss = got
+        names, loss = parts_of("the names of the parameters that learn and the loss in the end", got, 2)
         ok = isinstance(names, str | tuple | list | set) and all(isinstance(name, str) for name in names)
         require(ok, f"expected names out of {', '.join(NAMES)}, such as ['C', 'W1']")
         names, true = {names} if isinstance(names, str) else set(names), trained(X, Y, V)
@@ -91,9 +77,7 @@ def all_zeros(from_zeros):
         }
         expect(f"the loss in the end, {V} letters", finite("the loss in the end", loss), want, mistakes, 1e-3)
     letters = Counter("".join(word + "." for word in split_words(shipped())[0]))
-    return (
-        f"only b2; for the names of the training set the loss ends at {entropy(list(letters.values())):.4f}"
-    )
+    return f"only b2; for the names of the training set the loss ends at {entropy(letters.values()):.4f}"
 
 
 def folding(rand, fan_in: int, width: int) -> tuple[Tensor, ...]:
@@ -140,12 +124,9 @@ def fold_batchnorm(fold):
             "the fold is without eps: sqrt(running_var + eps)": beta + (b - mean) * gamma * var**-0.5,
             "that is the old b": b,
         }
-        got = call(fold, *pieces, EPS)
-        ok = isinstance(got, tuple | list) and len(got) == 2
-        require(got is not None, "got None: is a `return` missing?")
-        require(ok, "expected two tensors, the new W and the new b")
-        expect(f"W' for {fan_in} inputs and {width} neurons", got[0], W * scale, mistakes_W, 1e-6, 1e-9)
-        expect(f"b' for {width} neurons", got[1], beta + (b - mean) * scale, mistakes_b, 1e-6, 1e-9)
+        new_W, new_b = parts_of("the new W and the new b", call(fold, *pieces, EPS), 2)
+        expect(f"W' for {fan_in} inputs and {width} neurons", new_W, W * scale, mistakes_W, 1e-6, 1e-9)
+        expect(f"b' for {width} neurons", new_b, beta + (b - mean) * scale, mistakes_b, 1e-6, 1e-9)
     return judge_on_dev(fold)
 
 
@@ -239,11 +220,7 @@ def batchnorm_forward(batchnorm):
 
 
 def triple(batchnorm, *inputs) -> tuple:
-    got = call(batchnorm, *inputs)
-    require(got is not None, "got None: is a `return` missing?")
-    ok = isinstance(got, tuple | list) and len(got) == 3
-    require(ok, "expected three tensors: y, running_mean, running_var")
-    return tuple(got)
+    return tuple(parts_of("y, running_mean and running_var", call(batchnorm, *inputs), 3))
 
 
 @exercise(
@@ -337,7 +314,6 @@ def dead_neurons(dead):
         flat = h.abs() > threshold
         want = flat.all(0).nonzero().flatten().tolist()
         got = call(dead, h, threshold)
-        require(got is not None, "got None: is a `return` missing?")
         ok = isinstance(got, list | tuple) or (isinstance(got, Tensor) and got.ndim <= 2)
         require(ok, f"expected the indices of the dead neurons, got {type(got).__name__}")
         mask = isinstance(got, Tensor) and got.dtype == torch.bool

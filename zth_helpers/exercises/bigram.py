@@ -11,21 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zth_helpers.exercises.checks import call, expect, named, require
+from zth_helpers.exercises.checks import call, expect, named, parts_of, require
+from zth_helpers.exercises.draws import seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 from zth_helpers.exercises.made_up_names import (
     counts,
     made_up,
     nll,
     numbered,
-    seeded,
     shipped,
     single_padded,
     smoothed,
     windows,
     wrong_windows,
 )
-from zth_helpers.exercises.splits import judge_split, judge_tuning, parts_of
+from zth_helpers.exercises.splits import judge_split, judge_tuning
 
 LISTS = ((1, "abcde"), (2, "kmnopqrs"), (3, "xyz"))  # seeds and letters of the made-up lists
 
@@ -164,7 +164,6 @@ def trigram_mistakes(words, stoi, X: Tensor, Y: Tensor) -> list[dict[str, Tensor
 
 
 def judge_trigram(P, X: Tensor, Y: Tensor, V: int, mistakes: list[dict[str, Tensor]]) -> None:
-    require(P is not None, "P: got None: is a `return` missing?")
     require(isinstance(P, Tensor), f"P: expected a tensor, got {type(P).__name__}")
     require(P.shape == (V, V, V), f"P: shape {tuple(P.shape)}, expected {(V, V, V)}")
     P = P.detach().double()
@@ -441,7 +440,6 @@ def judge_loss(
 
     require(callable(loss), f"expected a function, got {type(loss).__name__}: pass it without calling it")
     got = call(answer, logits, y)
-    require(got is not None, "loss: got None: is a `return` missing?")
     value = got.detach() if isinstance(got, Tensor) else got
     finite_value = isinstance(value, Tensor) and value.ndim == 0 and not bool(value.isfinite())
     if finite_value and where:

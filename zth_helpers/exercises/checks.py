@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import linecache
 import math
-import traceback
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zth_helpers.exercises.exercise import PACKAGE, NotTried, Wrong
+from zth_helpers.exercises.exercise import NotTried, Wrong, blame, their_frame
+
+NOTHING = "got None: is a `return` missing?"
 
 
 def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
     """Runs the learner's function on copies of the inputs.
 
     Raises NotTried for the untouched stub and Wrong for anything that is not callable, for an exception
-    (theirs, with the line it came from) and, with `keep`, for changed inputs.
+    (theirs, with the line it came from), for None and, with `keep`, for changed inputs.
     """
     if answer is ... or answer is None:
         raise NotTried if answer is ... else Wrong("got None: pass your function itself, without calling it")
@@ -34,7 +33,9 @@ def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
     except Exception as error:
         if isinstance(error, NotImplementedError) and str(error) == "your code here":
             raise NotTried from None
-        raise Wrong(blame(error)) from None
+        raise Wrong(blame(error, their_frame(error))) from None
+    if result is None:
+        raise Wrong(NOTHING)
     if keep:
         for i, (before, after) in enumerate(zip(inputs, given)):
             if not same(before, after):
@@ -60,25 +61,6 @@ def same(a: Any, b: Any) -> bool:
     return not isinstance(a, int | float | str) or a == b
 
 
-def blame(error: Exception) -> str:
-    """The learner's exception as theirs: its message and the last line of their code that it went through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if is_theirs(f.filename)]
-    message = f"your code raised {type(error).__name__}: {error}"
-    if not theirs:
-        return message + "\n(when it was called: does it take these arguments?)"
-    frame = theirs[-1]
-    line = linecache.getline(frame.filename, frame.lineno).strip() or frame.line or ""
-    return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
-
-
-def is_theirs(filename: str) -> bool:
-    path = Path(filename)
-    return (
-        PACKAGE not in path.parents and "site-packages" not in filename and not filename.startswith("<frozen")
-    )
-
-
 def expect(
     what: str,
     got: Any,
@@ -93,7 +75,7 @@ def expect(
     one of these, the explanation is the message.
     """
     if got is None:
-        raise Wrong(f"{what}: got None: is a `return` missing?")
+        raise Wrong(f"{what}: {NOTHING}")
     if isinstance(want, str | bool):
         if not isinstance(got, type(want)) or got != want:
             raise Wrong(named(what, got, mistakes) or f"{what}: got {got!r}, expected {want!r}")
@@ -181,6 +163,14 @@ def require(condition: bool, message: str) -> None:
     """Raises Wrong with the message unless the condition holds."""
     if not condition:
         raise Wrong(message)
+
+
+def parts_of(what: str, got: Any, n: int) -> list:
+    """A tuple or list of n things, or Wrong: `what` names them, "the new W and the new b"."""
+    amount = f" of {len(got)}" if isinstance(got, tuple | list) else ""
+    right = isinstance(got, tuple | list) and len(got) == n
+    require(right, f"expected {n} things, {what}, got {type(got).__name__}{amount}")
+    return list(got)
 
 
 def finite(what: str, value: Any) -> float:

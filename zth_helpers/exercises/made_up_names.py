@@ -28,10 +28,6 @@ def made_up(seed: int, letters: str, n: int = 600) -> list[str]:
     return words
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @functools.cache
 def shipped() -> tuple[str, ...]:
     """The shipped list: what is right must not hang on the list that the learner has chosen."""

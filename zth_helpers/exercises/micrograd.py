@@ -228,7 +228,6 @@ def topological_order(order):
 
 
 def judge_order(found, below: dict, root: Number) -> None:
-    require(found is not None, "got None: is a `return` missing?")
     require(isinstance(found, list), f"expected a list of nodes, got {type(found).__name__}")
     require(all(isinstance(node, Number) for node in found), "the list must hold the nodes themselves")
     data = [node.data for node in found]
@@ -265,7 +264,6 @@ def softmax_nll(Value, loss):
         p = x.detach().softmax(0)
         values = call(lambda logits=logits: [Value(v) for v in logits])
         out = call(lambda values=values, label=label: loss(values, label))
-        require(out is not None, "got None: is a `return` missing?")
         require(
             hasattr(out, "data") and hasattr(out, "backward"), f"expected a Value, got {type(out).__name__}"
         )

@@ -12,20 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zth_helpers.exercises.bigram import judge_windows
-from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.checks import call, expect, parts_of, require
+from zth_helpers.exercises.draws import entropy, seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 from zth_helpers.exercises.made_up_names import (
     counts,
     made_up,
     nll,
     numbered,
-    seeded,
     shipped,
     smoothed,
     windows,
     wrong_windows,
 )
-from zth_helpers.exercises.splits import parts_of
 
 # Dev loss on `riddle` of the lecture's network (embedding 10, hidden 200, batch 32, its unscaled start) after
 # 20,000 steps, 0.1 then 0.01: the median of five seeds, 2.446 to 2.518.
@@ -231,7 +230,9 @@ def exact_floor(floor):
         of_context, of_pair = Counter(contexts), Counter(pairs)
         each = {pair: -math.log(m / of_context[pair[:-1]]) for pair, m in of_pair.items()}
         total = sum(each[pair] for pair in pairs)
-        last = Counter(x[-1] for x in X.tolist()), Counter(pair[-2:] for pair in pairs)
+        last, last_pair = Counter(x[-1] for x in X.tolist()), Counter(pair[-2:] for pair in pairs)
+        h_last = entropy(last_pair.values()) - entropy(last.values())
+        h_context, h_pair = entropy(of_context.values()), entropy(of_pair.values())
         by_context = [
             sum(each[p] * m for p, m in of_pair.items() if p[:-1] == x) / m_x for x, m_x in of_context.items()
         ]
@@ -239,12 +240,10 @@ def exact_floor(floor):
             "that is the sum: take the mean over the examples": total,
             "bits: use the natural logarithm": total / n / math.log(2),
             "the sign: a loss is the *negative* log-likelihood": -total / n,
-            "that is the entropy of Y alone: use the context": entropy(Counter(Y.tolist())),
-            "that is the entropy of context and answer together: subtract that of the context": entropy(
-                of_pair
-            ),
-            "that is the entropy of the contexts": entropy(of_context),
-            "only the last letter of the context was used": entropy(last[1]) - entropy(last[0]),
+            "that is the entropy of Y alone: use the context": entropy(Counter(Y.tolist()).values()),
+            "that is the entropy of context and answer together: subtract that of the context": h_pair,
+            "that is the entropy of the contexts": h_context,
+            "only the last letter of the context was used": h_last,
             "the mean is over examples, not over contexts": sum(by_context) / len(by_context),
             "the mean is over examples, not over different pairs": sum(each.values()) / len(each),
             "floors can be above zero: the same context has several answers": 0.0,
@@ -253,10 +252,6 @@ def exact_floor(floor):
     words = list(shipped())[:5]
     X, Y = windows(words, numbered(words), 3)
     return f"right; the first five names of the shipped list have the floor {float(call(floor, X, Y)):.4f}"
-
-
-def entropy(n: Counter) -> float:
-    return -sum(m / n.total() * math.log(m / n.total()) for m in n.values())
 
 
 @functools.cache

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from zth_helpers.exercises.checks import call, expect, finite, require
+from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
 from zth_helpers.exercises.exercise import Wrong
-
-
-def parts_of(what: str, got, n: int) -> list:
-    require(got is not None, f"{what}: got None: is a `return` missing?")
-    require(
-        isinstance(got, tuple | list) and len(got) == n,
-        f"expected {n} things, {what}, got {type(got).__name__}"
-        + (f" of {len(got)}" if isinstance(got, tuple | list) else ""),
-    )
-    return list(got)
 
 
 def judge_split(got: list, words: list[str], want: tuple) -> None:

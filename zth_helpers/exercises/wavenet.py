@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zth_helpers.exercises.checks import call, expect, named, require
+from zth_helpers.exercises.checks import call, expect, named, parts_of, require
+from zth_helpers.exercises.draws import normal
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.layers import BatchNorm1d, Embedding, FlattenConsecutive, Linear, Sequential, Tanh
@@ -19,18 +20,6 @@ from zth_helpers.names import Vocabulary, context_windows, split_words
 
 # On the held names a count table over three letters, 0.1 added to each count, reaches 2.3118.
 TARGET = 2.31
-
-
-def normal(seed: int):
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
-
-
-def pair(got: object, what: str) -> tuple:
-    require(got is not None, "got None: is a `return` missing?")
-    require(isinstance(got, tuple | list) and len(got) == 2, f"expected {what}")
-    return tuple(got)
 
 
 class CountTanh(TorchFunctionMode):
@@ -216,7 +205,6 @@ def is_causal(test):
     verdicts = {}
     for name, (_, _, net) in suspects().items():
         verdict = call(test, net, ids, 9)
-        require(verdict is not None, "got None: is a `return` missing?")
         one = isinstance(verdict, bool) or (isinstance(verdict, Tensor) and verdict.dtype == torch.bool)
         require(one, f"expected True or False, got {type(verdict).__name__}")
         require(not isinstance(verdict, Tensor) or verdict.numel() == 1, "expected one True or False")
@@ -254,7 +242,7 @@ def gated_block(block):
         swapped = torch.cat([x, past], 2)
         other = torch.tanh(swapped @ Wf) * torch.sigmoid(swapped @ Wg)
         what = "the next block's x and the skip, two tensors"
-        out, skip = pair(call(block, x, past, Wf, Wg, Wr, Ws), what)
+        out, skip = parts_of(what, call(block, x, past, Wf, Wg, Wr, Ws), 2)
         mistakes = {
             "the residual is missing: add what comes out of W_r to x": z @ Wr,
             "z goes through W_r before it is added": x + z,
@@ -275,7 +263,7 @@ def gated_block(block):
             "the skip is taken from z, before the residual": out @ Ws,
         }
         expect(f"the skip, {T} places", skip, z @ Ws, mistakes, 1e-6, 1e-9)
-        same = pair(call(block, x, past, Wf, Wg, 0 * Wr, Ws), what)[0]
+        same = parts_of(what, call(block, x, past, Wf, Wg, 0 * Wr, Ws), 2)[0]
         require(torch.equal(same, x), "with W_r = 0 the block must return its input, bit for bit")
     return "right; and with W_r = 0 it returns its input, bit for bit"
 
@@ -355,7 +343,6 @@ def torch_port(port):
         X = torch.randint(0, vocab, (20, 2**levels), generator=torch.Generator().manual_seed(seed))
         want, kept = net(X), deepcopy(net)
         module = call(port, net)
-        require(module is not None, "got None: is a `return` missing?")
         require(isinstance(module, nn.Module), f"expected an nn.Module, got {type(module).__name__}")
         module.eval()
         mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (net, module))
@@ -413,7 +400,6 @@ def beat_the_loss(train_model):
     Xtr, Ytr, Xdev, Ydev, X, Y = relabelled()
     torch.manual_seed(42)
     logits = call(train_model, Xtr, Ytr, Xdev, Ydev)
-    require(logits is not None, "got None: is a `return` missing?")
     ok = callable(logits)
     require(ok, f"expected a function from X (N, 8) to logits (N, 27), got {type(logits).__name__}")
     with torch.no_grad():

@@ -17,10 +17,6 @@ def warmed(P: torch.Tensor, temperature: float) -> torch.Tensor:
     return P if temperature == 1 else F.softmax(P.log() / temperature, dim=-1)
 
 
-def entropy(p: torch.Tensor) -> float:
-    return -torch.xlogy(p, p).sum().item()
-
-
 def bars(ax, p: torch.Tensor, vocab, title: str, also: tuple[torch.Tensor, str] | None = None) -> None:
     """Probabilities p (V,) as bars under their letters; `also` (values, name) as outlines beside them."""
     V = len(p)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from zth_helpers.interact.distributions import bars, entropy
+from zth_helpers.exercises.draws import entropy
+from zth_helpers.interact.distributions import bars
 from zth_helpers.interact.explorer import Explorer, slider, text, typed
 from zth_helpers.plots.figure import COLOURS, PAPER, Figure
 
@@ -24,9 +25,8 @@ def next_character(predict: Callable, vocab, block_size: int, start: str = "mar"
         window = ("." * block_size + so_far)[-block_size:]
         with torch.no_grad():
             p = F.softmax(predict(torch.tensor([[vocab.stoi[c] for c in window]])), dim=1)[0]
-        title = (
-            f"The network sees “{window}”; entropy {entropy(p):.2f} of at most {math.log(len(p)):.2f} nats"
-        )
+        nats = f"{entropy(p.tolist()):.2f} of at most {math.log(len(p)):.2f} nats"
+        title = f"The network sees “{window}”; entropy {nats}"
         fig = Figure(9, 3.4)
         bars(fig.add_subplot(), p, vocab, title)
         return fig

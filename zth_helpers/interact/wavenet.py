@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from zth_helpers.interact.distributions import TEMPERATURES, bars, entropy, listing, warmed
+from zth_helpers.exercises.draws import entropy
+from zth_helpers.interact.distributions import TEMPERATURES, bars, listing, warmed
 from zth_helpers.interact.explorer import Explorer, slider, stops, text, typed
 from zth_helpers.plots.data import BLUES
 from zth_helpers.plots.figure import COLOURS, INK, Figure
@@ -50,7 +51,7 @@ def temperature(first_logits: torch.Tensor, sample: Callable, vocab, known: Sequ
         p = warmed(F.softmax(first_logits.detach().double(), 0), temperature)
         names = sample(12, temperature)
         copied = sum(name in known for name in names)
-        title = f"First letter at temperature {temperature:g}: entropy {entropy(p):.2f} nats"
+        title = f"First letter at temperature {temperature:g}: entropy {entropy(p.tolist()):.2f} nats"
         fig = Figure(10, 3.6)
         left, right = fig.add_gridspec(1, 2, width_ratios=(3.2, 1))
         bars(fig.add_subplot(left), p, vocab, title)
