@@ -12,12 +12,12 @@ Row = tuple[bool, str, str]  # fine?, what was found, what to do if not
 INSTALL = "run `make lab`, or `pip install -c constraints.txt -e .` in this environment"
 
 
-def python() -> Row:
+def _python() -> Row:
     found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro} ({sys.prefix})"
     return sys.version_info >= (3, 11), found, "install Python 3.11 or newer: make lab PYTHON=python3.12"
 
 
-def torch_build() -> Row:
+def _torch_build() -> Row:
     try:
         import torch
     except ImportError as error:
@@ -75,7 +75,7 @@ def names() -> Row:
     return digest == SHIPPED_SHA256, found, "it is not the shipped list: git checkout data/names.txt"
 
 
-def threads() -> Row:
+def _threads() -> Row:
     try:
         import torch
     except ImportError:
@@ -84,14 +84,14 @@ def threads() -> Row:
 
 
 CHECKS: dict[str, Callable[[], Row]] = {
-    "Python": python,
-    "torch": torch_build,
+    "Python": _python,
+    "torch": _torch_build,
     "kernel": kernel,
     "JupyterLab": lambda: version_of("jupyterlab", 4),
     "ipywidgets": lambda: version_of("ipywidgets", 8),
     "graph renderer": renderer,
     "names": names,
-    "threads": threads,
+    "threads": _threads,
 }
 
 

@@ -15,17 +15,18 @@ from zth_helpers.exercises.exercise import NotTried, Wrong, blame, their_frame
 NOTHING = "got None: is a `return` missing?"
 
 
-def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
+def call(answer: Callable, *inputs: Any, keep: bool = True, returns: bool = True) -> Any:
     """Runs the learner's function on copies of the inputs.
 
     Raises NotTried for the untouched stub and Wrong for anything that is not callable, for an exception
-    (theirs, with the line it came from), for None and, with `keep`, for changed inputs.
+    (theirs, with the line it came from), for None if it `returns` something and, with `keep`, for changed
+    inputs.
     """
     if answer is ... or answer is None:
         raise NotTried if answer is ... else Wrong("got None: pass your function itself, without calling it")
     if not callable(answer):
         raise Wrong(f"expected a function, got {type(answer).__name__}: pass it without calling it")
-    given = [copied(value) for value in inputs]
+    given = [_copied(value) for value in inputs]
     try:
         result = answer(*given)
     except (Wrong, NotTried):
@@ -34,16 +35,16 @@ def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
         if isinstance(error, NotImplementedError) and str(error) == "your code here":
             raise NotTried from None
         raise Wrong(blame(error, their_frame(error))) from None
-    if result is None:
+    if result is None and returns:
         raise Wrong(NOTHING)
     if keep:
         for i, (before, after) in enumerate(zip(inputs, given)):
-            if not same(before, after):
+            if not _same(before, after):
                 raise Wrong(f"your function changed its argument {i + 1} in place: work on a copy")
     return result
 
 
-def copied(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
     if isinstance(value, torch.Generator):
@@ -51,13 +52,13 @@ def copied(value: Any) -> Any:
     return deepcopy(value) if isinstance(value, list | dict | tuple) else value
 
 
-def same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
         return a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     return not isinstance(a, int | float | str) or a == b
 
 
@@ -89,17 +90,17 @@ def expect(
             for i, (g, w) in enumerate(zip(got, want)):
                 expect(f"{what}[{i}]", g, w, None, rtol, atol)
             return
-    g, w = as_tensor(what, got), as_tensor(what, want)
+    g, w = _as_tensor(what, got), _as_tensor(what, want)
     if isinstance(want, Tensor) and not isinstance(got, Tensor):
         raise Wrong(f"{what}: expected a tensor of shape {tuple(w.shape)}, got {type(got).__name__}")
     if g.shape != w.shape:
         raise Wrong(
             named(what, got, mistakes)
-            or f"{what}: shape {tuple(g.shape)}, expected {tuple(w.shape)}" + shape_help(g, w)
+            or f"{what}: shape {tuple(g.shape)}, expected {tuple(w.shape)}" + _shape_help(g, w)
         )
     if g.dtype.is_floating_point != w.dtype.is_floating_point and isinstance(want, Tensor):
         raise Wrong(f"{what}: dtype {g.dtype}, expected {w.dtype}")
-    if close(g, w, rtol, atol):
+    if _close(g, w, rtol, atol):
         return
     explanation = named(what, got, mistakes)
     if explanation:
@@ -125,16 +126,16 @@ def named(what: str, got: Any, mistakes: Mapping[str, Any] | None) -> str | None
             matches = value == got
         else:
             try:
-                g, w = as_tensor(what, got), as_tensor(what, value)
+                g, w = _as_tensor(what, got), _as_tensor(what, value)
             except Wrong:
                 continue
-            matches = g.shape == w.shape and close(g, w, 1e-4, 1e-6)
+            matches = g.shape == w.shape and _close(g, w, 1e-4, 1e-6)
         if matches:
             return f"{what}: {explanation}"
     return None
 
 
-def shape_help(got: Tensor, want: Tensor) -> str:
+def _shape_help(got: Tensor, want: Tensor) -> str:
     if got.ndim == 2 and got.T.shape == want.shape:
         return ": is it transposed?"
     if got.numel() == want.numel():
@@ -142,11 +143,11 @@ def shape_help(got: Tensor, want: Tensor) -> str:
     return ""
 
 
-def close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
+def _close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
     return torch.allclose(g.double(), w.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def as_tensor(what: str, value: Any) -> Tensor:
+def _as_tensor(what: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
@@ -175,7 +176,7 @@ def parts_of(what: str, got: Any, n: int) -> list:
 
 def finite(what: str, value: Any) -> float:
     """One finite number, or Wrong."""
-    number = as_tensor(what, value)
+    number = _as_tensor(what, value)
     require(number.numel() == 1, f"{what}: expected one number, got shape {tuple(number.shape)}")
     require(math.isfinite(number.item()), f"{what}: is {number.item()}")
     return number.item()
