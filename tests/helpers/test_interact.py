@@ -56,12 +56,14 @@ def counting(n: int, word: str = "ab") -> Figure:
 
 def test_saved_with_a_static_picture_and_its_numbers():
     explorer = interact.Explorer(counting, n=interact.slider("n", 1, 9, 4), word=interact.text("word", "ab"))
-    data = explorer._repr_mimebundle_()
+    data, size = explorer._repr_mimebundle_()
+    assert size["image/png"]["width"] == 200
     assert data["text/plain"] == "ab 4" and data["image/png"].startswith(b"\x89PNG")
     assert "application/vnd.jupyter.widget-view+json" in data
+    before = picture(explorer)
     explorer.controls["n"].value = 7
-    assert explorer._repr_mimebundle_()["text/plain"] == "ab 7"
-    assert "ab 7" in explorer.numbers.value and picture(explorer) != data["image/png"]
+    assert explorer._repr_mimebundle_()[0]["text/plain"] == "ab 7"
+    assert "ab 7" in explorer.numbers.value and picture(explorer) != before
 
 
 @pytest.mark.parametrize("bad", ["", "   ", "a1", "<b>", "mariamaria", "é"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zth_helpers.graph import label, number, operation, show
+from zth_helpers.graph import below, label, operation, show
 from zth_helpers.interact.explorer import Explorer, choice, slider
 from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
 
@@ -33,8 +33,8 @@ def run_backward(root: Any, topological_order: Callable) -> tuple[dict, list]:
     """The values with their names, and for each step (value that fires, {child: added}, all gradients)."""
     order = topological_order(root)
     kept = [value.grad for value in order]
-    numbers = number(root)
-    names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[v]}") for v in order}
+    numbers = {id(v): i for i, v in enumerate(below(root))}
+    names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[id(v)]}") for v in order}
     for value in order:
         value.grad = 0.0
     root.grad = 1.0
