@@ -11,6 +11,7 @@ from zth_helpers.plots.data import (
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
 from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.report import save_report
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -31,6 +32,7 @@ __all__ = [
     "learning_rate_finder",
     "loss_curve",
     "saturation_image",
+    "save_report",
     "shape_flow",
     "statistics_heatmap",
     "table",
