@@ -27,7 +27,7 @@ def test_the_statistic_of_contributing():
 
 def test_the_exercise_of_the_guide():
     [code] = code_blocks("docs/writing_exercises.md")
-    space: dict = {}
+    space: dict = {"__name__": "guide"}
     exec(code, space)
     assert space["twice"].check(lambda x: x + x)
     wrong = space["twice"].check(lambda x: x * x)
