@@ -1,7 +1,7 @@
 """Builds data/names.txt from the given names in Faker's person providers; data/README.md tells the story.
 
     python -m tools.build_names           writes data/names.txt, and prints the counts per locale
-    python data/build_names.py -o FILE    writes FILE
+    python -m tools.build_names -o FILE    writes FILE
 
 The outcome depends on nothing but the two pinned packages, so a rebuild gives the same bytes.
 """
