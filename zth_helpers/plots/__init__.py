@@ -1,5 +1,6 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.backprop_ninja import bessel, dlogits_image, logit_pushes
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -24,11 +25,14 @@ __all__ = [
     "Figure",
     "activation_functions",
     "activation_histograms",
+    "bessel",
     "bigram_heatmap",
     "dashboard",
+    "dlogits_image",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
+    "logit_pushes",
     "loss_curve",
     "saturation_image",
     "shape_flow",
