@@ -21,9 +21,7 @@ def bessel(sizes: Sequence[int], estimates: Sequence[tuple[float, float]]) -> Fi
     ax.set_xticks(sizes, sizes)
     ax.minorticks_off()
     ax.grid(color=GRID, linewidth=0.6)
-    ax.set(
-        title="The average estimate of a variance of 1", xlabel="batch size n", ylabel="average estimate"
-    )
+    ax.set(title="The average estimate of a variance of 1", xlabel="batch size n", ylabel="average estimate")
     ax.legend(frameon=False, fontsize=9, loc="lower right", labelcolor=INK)
     return fig
 
@@ -45,7 +43,7 @@ def logit_pushes(row: Tensor, context: Tensor, right: Tensor, vocab) -> Figure:
     ax.set_xticks(range(len(letters)), letters)
     ax.set_ylim(min(-0.25, 1.1 * min(pushes)), 1.1)
     ax.set(
-        title=f"“{vocab.decode(context)}” is followed by “{letters[right]}”: what the loss asks of each logit",
+        title=f"“{vocab.decode(context)}” is followed by “{letters[right]}”: what the loss asks for",
         xlabel="character",
         ylabel="− n · gradient at the logit",
     )
@@ -54,11 +52,11 @@ def logit_pushes(row: Tensor, context: Tensor, right: Tensor, vocab) -> Figure:
 
 
 def dlogits_image(dlogits: Tensor, X: Tensor, Y: Tensor, vocab) -> Figure:
-    """The gradient at the logits (n, K) in grey, a row for each example: dark is pulled up, light pushed down."""
+    """The gradient at the logits (n, K) in grey, a row for each example: dark is pulled up, light down."""
     n, letters = len(dlogits), [vocab.itos[j] for j in range(dlogits.shape[1])]
     fig = Figure(7.5, 1.2 + 0.15 * n)
     ax = fig.add_subplot()
-    image = ax.imshow(dlogits.detach() * n, cmap="gray", vmin=-1, vmax=0.25, aspect="auto")
+    image = ax.imshow((dlogits.detach() * n).numpy(), cmap="gray", vmin=-1, vmax=0.25, aspect="auto")
     ax.set_xticks(range(len(letters)), letters, fontsize=8)
     ax.set_yticks(range(n), [f"{vocab.decode(x)} → {vocab.decode([y])}" for x, y in zip(X, Y)], fontsize=7)
     ax.set(
