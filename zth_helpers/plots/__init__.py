@@ -19,6 +19,7 @@ from zth_helpers.plots.training import (
     update_ratios,
     weight_gradient_histograms,
 )
+from zth_helpers.plots.wavenet import losses_and_floors, trees
 from zth_helpers.text import table
 
 __all__ = [
@@ -34,10 +35,12 @@ __all__ = [
     "learning_rate_finder",
     "logit_pushes",
     "loss_curve",
+    "losses_and_floors",
     "saturation_image",
     "shape_flow",
     "statistics_heatmap",
     "table",
+    "trees",
     "update_ratios",
     "weight_gradient_histograms",
     "you_are_here",
