@@ -19,7 +19,7 @@ from zth_helpers.plots.training import (
     update_ratios,
     weight_gradient_histograms,
 )
-from zth_helpers.plots.wavenet import losses_and_floors, trees
+from zth_helpers.plots.wavenet import losses_and_floors, recipes, trees
 from zth_helpers.text import table
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "logit_pushes",
     "loss_curve",
     "losses_and_floors",
+    "recipes",
     "saturation_image",
     "shape_flow",
     "statistics_heatmap",

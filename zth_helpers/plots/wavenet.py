@@ -76,3 +76,16 @@ def _read_losses(fig: Figure) -> str:
     rows = [[label.get_text(), *map(float, values)] for label, *values in zip(ax.get_yticklabels(), *columns)]
     text = table(["network", *(artist.get_label() for artist in points)], rows)
     return f"{ax.get_title()}\n{text}\n{line.get_label()}: {line.get_xdata()[0]:.5g}"
+
+
+def recipes(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """The dev loss of several recipes over their seconds of training; a curve holds (seconds, dev)."""
+    fig = Figure(8.5, 3.6)
+    ax = fig.add_subplot()
+    for (name, curve), colour, marker in zip(curves.items(), COLOURS, "osv^Dxp*"):
+        seconds, dev = zip(*curve)
+        ax.plot(seconds, dev, color=colour, marker=marker, ms=4, lw=1.2, label=name)
+    ax.grid(color=GRID, linewidth=0.6)
+    ax.set(title="What training time buys", xlabel="seconds of training", ylabel="dev loss (nats)")
+    ax.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return fig
