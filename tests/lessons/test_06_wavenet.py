@@ -254,7 +254,7 @@ def test_floor_by_counting(nb):
 
 @pytest.mark.parametrize("where", ["lesson", "sequel"])
 def test_split_loss(nb, beyond, where):
-    """Pieces (and in the sequel -100) do not change the mean; the net trains on with its statistics unmoved."""
+    """Pieces (and in the sequel -100) do not change the mean; the statistics stay; the net trains on."""
     space = nb if where == "lesson" else beyond
     net = worn_tree(space)
     X, Y = letters(12_345, 8), letters(12_345, seed=1)
