@@ -2,10 +2,11 @@
 
     ZTH_NAMES=lecture python -m benchmarks.speed.time_to_loss         (six minutes; let nothing else run)
 
-The recipes come out of lesson 04 and the sequel to 06. The lecture's takes 200,000 steps of one size, so it is not run
-to its end: its time is 200,000 × the median time of a step, and that it arrives at its dev loss is what `make
-numbers` confirms. The fast recipes run whole, preparation included. They take turns: blocks of the lecture's
-steps, a fast run, blocks again; a ratio for each run. Elapsed time; measuring the dev loss does not count.
+The recipes come out of lesson 04 and the sequel to 06. The lecture's takes 200,000 steps of one size, so it
+is not run to its end: its time is 200,000 × the median time of a step, and that it arrives at its dev loss is
+what `make numbers` confirms. The fast recipes run whole, preparation included. They take turns: blocks of the
+lecture's steps, a fast run, blocks again; a ratio for each run. Elapsed time; measuring the dev loss does not
+count.
 """
 
 from __future__ import annotations
