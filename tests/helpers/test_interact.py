@@ -277,10 +277,10 @@ def test_temperature_marks_copies_and_asks_for_names_at_it():
     )
 
 
-def test_name_tree_shows_what_is_seen_at_each_place():
+def test_name_tree_shows_what_is_seen_at_each_position():
     W = torch.randn(V, V, generator=generator())
     explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB, block_size=4, start="maria")
-    explorer.controls["place"].value = 5
+    explorer.controls["position"].value = 5
     tree, expected = explorer.figure.axes[:2]
     nodes = [text.get_text() for text in tree.texts if len(text.get_text()) in (2, 4)]
     assert nodes == ["ar", "ia", "aria"]
@@ -288,8 +288,8 @@ def test_name_tree_shows_what_is_seen_at_each_place():
     np.testing.assert_allclose(expected.images[0].get_array(), P, rtol=1e-6)
     [ring] = expected.collections
     assert ring.get_offsets().tolist() == [[VOCAB.stoi[c], i] for i, c in enumerate("maria.")]
-    explorer.controls["place"].value = 15  # beyond the end: stays at the end
-    assert "before place 5" in explorer.figure.axes[0].get_title()
+    explorer.controls["position"].value = 15  # beyond the end: stays at the end
+    assert "before position 5" in explorer.figure.axes[0].get_title()
     before = picture(explorer)
     for bad in ("", "...", "a.b", "zoe", "a" * 16):
         explorer.controls["name"].value = bad

@@ -1,5 +1,6 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.backprop_ninja import bessel, dlogits_image, logit_pushes
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -19,23 +20,30 @@ from zth_helpers.plots.training import (
     update_ratios,
     weight_gradient_histograms,
 )
+from zth_helpers.plots.wavenet import losses_and_floors, recipes, trees
 from zth_helpers.text import table
 
 __all__ = [
     "Figure",
     "activation_functions",
     "activation_histograms",
+    "bessel",
     "bigram_heatmap",
     "dashboard",
+    "dlogits_image",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
+    "logit_pushes",
     "loss_curve",
+    "losses_and_floors",
+    "recipes",
     "saturation_image",
     "save_report",
     "shape_flow",
     "statistics_heatmap",
     "table",
+    "trees",
     "update_ratios",
     "weight_gradient_histograms",
     "you_are_here",
