@@ -74,7 +74,7 @@ def embedding(C: torch.Tensor, vocab) -> Explorer:
 
     return Explorer(
         draw,
-        letter=text("letter", "a"),
+        letter=text("letter", "a" if "a" in vocab.stoi else vocab.itos[1]),
         across=slider("dimension across", 0, D - 1, 0),
         up=slider("dimension up", 0, D - 1, 1),
     )

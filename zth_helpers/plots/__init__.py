@@ -11,6 +11,7 @@ from zth_helpers.plots.data import (
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
 from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.mlp import counting_curve, mlp_network
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -25,11 +26,13 @@ __all__ = [
     "activation_functions",
     "activation_histograms",
     "bigram_heatmap",
+    "counting_curve",
     "dashboard",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
     "loss_curve",
+    "mlp_network",
     "saturation_image",
     "shape_flow",
     "statistics_heatmap",
