@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import nbformat
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.notebooks import ROOT, normalise, run
 from zth_helpers.exercises.exercise import BEGIN, END, STUB
 

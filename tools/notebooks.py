@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("notebooks", "notebooks/solutions", "notebooks/exercises")
+FOLDERS = ("notebooks", "notebooks/beyond", "notebooks/solutions", "notebooks/exercises")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 KEPT_CELL_METADATA = ("tags", "nbgrader")
 

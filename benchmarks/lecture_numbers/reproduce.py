@@ -1,9 +1,9 @@
 """The lectures' numbers: every notebook with the lecture's list and full steps, into one table.
 
-    python benchmarks/reproduce.py                  all notebooks, then numbers.json, numbers.md, README.md
-    python benchmarks/reproduce.py 02_bigram ...    only those (the table is made of all that are there)
-    python benchmarks/reproduce.py --collect        only write the tables, from the runs that are there
-    python benchmarks/reproduce.py --seeds 10       the final losses from ten seeds (quick steps, own list)
+    python -m benchmarks.lecture_numbers.reproduce                  all notebooks, then numbers.json, numbers.md, README.md
+    python -m benchmarks.lecture_numbers.reproduce 02_bigram ...    only those (the table is made of all that are there)
+    python -m benchmarks.lecture_numbers.reproduce --collect        only write the tables, from the runs that are there
+    python -m benchmarks.lecture_numbers.reproduce --seeds 10       the final losses from ten seeds (quick steps, own list)
 
 A copy of each notebook is run, never the notebook; its result is kept in benchmarks/runs/ as soon as it is
 done, and used again until the notebook's code, the list, torch or the package's version changes. ZTH_NAMES
@@ -28,7 +28,6 @@ import torch
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import prefixes, report, seeds
 from tools.notebooks import ROOT
 from zth_helpers import names
@@ -75,7 +74,7 @@ def key(notebook: nbformat.NotebookNode) -> str:
         for statement in ast.parse(cell.source).body
         if not isinstance(statement, ast.Import | ast.ImportFrom)
     ]
-    made_of = [*code, names.LECTURE_SHA256, torch.__version__, version("zth-helpers")]
+    made_of = [*code, name_lists.LECTURE_SHA256, torch.__version__, version("zth-helpers")]
     return names.sha256("\n".join(made_of).encode())
 
 
@@ -192,7 +191,7 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [] if options.collect else options.notebooks or NOTEBOOKS
     listed = os.environ.get("ZTH_NAMES") or "lecture"
-    if chosen and not options.seeds and names.load_names(listed) and names.source != "lecture":
+    if chosen and not options.seeds and name_lists.load_names(listed) and names.source != "lecture":
         parser.error(f"ZTH_NAMES={listed} is not the lecture's list, and the numbers are to be the lecture's")
     if listed != "lecture":
         listed = str(Path(listed).expanduser().resolve())  # the notebooks run in another folder

@@ -1,8 +1,8 @@
 """All speeds in turn, into results.md, results.json and the README's table: `make bench`, under 15 minutes.
 
-    python benchmarks/bench.py                    everything; let nothing else run meanwhile
-    python benchmarks/bench.py engine windows     only those; the others keep what results.json has of them
-    python benchmarks/bench.py --tiny             all for a moment, to see that it works; writes nothing
+    python -m benchmarks.speed.bench                    everything; let nothing else run meanwhile
+    python -m benchmarks.speed.bench engine windows     only those; the others keep what results.json has of them
+    python -m benchmarks.speed.bench --tiny             all for a moment, to see that it works; writes nothing
 
 The time to the lecture's loss is measured with the list in ZTH_NAMES, all else with the course's own.
 """
@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import engine, live, monitor, sampling, steps, time_to_loss, windows
 from benchmarks.report import between, read_json
 from tools.notebooks import ROOT

@@ -1,6 +1,6 @@
 """Notebook 01's engines: seconds per training step on the moons, and time per node as graphs grow.
 
-    python benchmarks/engine.py          (about two minutes; nothing else should run meanwhile)
+    python -m benchmarks.speed.engine          (about two minutes; nothing else should run meanwhile)
 
 The engines come out of the notebook; only the lecture's, closures that hold their own node, children in a
 set, recursive order, is written here. They take turns, step by step; medians, and ratios to the lecture's
@@ -14,13 +14,10 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-import sys
 import time
-from pathlib import Path
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.lesson import definitions
 
 ROUNDS = 9

@@ -1,6 +1,6 @@
 """What `live` costs: whole training runs of notebook 04's network, seen live, against the same without.
 
-    python benchmarks/live.py          (about four minutes; nothing else should run meanwhile)
+    python -m benchmarks.speed.live          (about four minutes; nothing else should run meanwhile)
 
 Three ways take turns, each trains its own copy for the same number of steps: bare, with a Monitor, with a
 Monitor seen live (its first and last pictures and its bar included). The ratios are those within a round,
@@ -18,13 +18,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import IPython.display
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.monitor import LR, THREADS, Plain
 from zth_helpers import live as room
 from zth_helpers.monitor import Monitor

@@ -1,6 +1,6 @@
 """What watching costs: one training step of notebook 04's network, watched in several ways, against bare.
 
-    python benchmarks/monitor.py          (about two minutes; nothing else should run meanwhile)
+    python -m benchmarks.speed.monitor          (about two minutes; nothing else should run meanwhile)
 
 The contenders train their own copy of the network and take turns, a block of steps each; the ratio is to the
 bare loop of the same round, the median that of all rounds. A second bare copy tells what is chance. Plain

@@ -1,6 +1,6 @@
 """Inventing names: the lecture's loop, a letter at a time, against all names at once, from the bigram table.
 
-    python benchmarks/sampling.py
+    python -m benchmarks.speed.sampling
 
 Both functions are taken out of notebook 02 itself, draw from the same table of the shipped list, and run in
 turn in one process; medians over the runs of the time for a name, and of the ratio within a run. The loop
@@ -10,16 +10,14 @@ has one thread, the batch one and two.
 from __future__ import annotations
 
 import statistics
-import sys
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.windows import THREADS, timed
 from tools.lesson import definitions
-from zth_helpers.names import Vocabulary, context_windows, load_names
+from zth_helpers.name_lists import load_names
+from zth_helpers.names import Vocabulary, context_windows
 
 LOOP_NAMES, BATCH_NAMES, RUNS = 2_000, 100_000, 9
 

@@ -1,6 +1,6 @@
 """How much sooner than the lecture: time to its dev loss, and the lowest dev loss that two minutes buy.
 
-    ZTH_NAMES=lecture python benchmarks/time_to_loss.py         (six minutes; let nothing else run)
+    ZTH_NAMES=lecture python -m benchmarks.speed.time_to_loss         (six minutes; let nothing else run)
 
 The recipes come out of notebooks 04 and 06. The lecture's takes 200,000 steps of one size, so it is not run
 to its end: its time is 200,000 × the median time of a step, and that it arrives at its dev loss is what `make
@@ -15,18 +15,15 @@ import math
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.lesson import definitions
 from zth_helpers import names
 
@@ -37,7 +34,7 @@ BUDGET = 120.0  # seconds
 
 def lesson(notebook: str) -> dict:
     """The functions of a notebook, and the list that they work on."""
-    words = names.load_names()
+    words = name_lists.load_names()
     space = definitions(notebook)
     space["vocab"] = names.Vocabulary(words)
     space["train_words"], space["dev_words"], _ = names.split_words(words)

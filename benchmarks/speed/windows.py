@@ -1,6 +1,6 @@
 """Context windows: the lecture's loop against zth_helpers.names.context_windows, on the shipped list.
 
-    python benchmarks/windows.py
+    python -m benchmarks.speed.windows
 
 Both make the same two tensors from the same words, in turn, in one process; medians of several runs (two
 of a hundredfold list, whose loop takes most of a minute and about 2 GB). The loop is Python on one thread,
@@ -17,7 +17,8 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from zth_helpers.names import Vocabulary, context_windows, load_names
+from zth_helpers.name_lists import load_names
+from zth_helpers.names import Vocabulary, context_windows
 
 THREADS = 1, 2
 RUNS = {1: 9, 10: 5, 100: 2}  # how many times the list -> how many runs of each

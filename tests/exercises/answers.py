@@ -10,13 +10,13 @@ import nbformat
 
 from zth_helpers.exercises.exercise import Exercise, Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
     "micrograd": "01_micrograd",
     "bigram": "02_bigram",
     "mlp": "03_mlp",
     "batchnorm": "04_batchnorm",
-    "backprop": "05_backprop_ninja",
+    "backprop_ninja": "05_backprop_ninja",
     "wavenet": "06_wavenet",
 }
 
@@ -56,7 +56,7 @@ def rejected(verdict: Verdict, message: str) -> None:
     """Asserts that a wrong answer was called wrong, with this in the message and nothing of our insides."""
     assert verdict.state == "wrong", str(verdict)
     assert message in verdict.message, str(verdict)
-    assert "could not be judged" not in verdict.message and "judging.py" not in verdict.message, str(verdict)
+    assert "could not be judged" not in verdict.message and "checks.py" not in verdict.message, str(verdict)
 
 
 def exercises_of(module) -> dict[str, Exercise]:

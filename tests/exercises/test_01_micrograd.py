@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.exercise_tools import answers, checks, exercises_of, rejected, right, stubs
+from tests.exercises.answers import answers, checks, exercises_of, rejected, right, stubs
 from zth_helpers.exercises import micrograd as ex
 from zth_helpers.exercises.micrograd import f
 

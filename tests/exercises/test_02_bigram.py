@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.exercise_tools import answers, checks, exercises_of, rejected, right, stubs
+from tests.exercises.answers import answers, checks, exercises_of, rejected, right, stubs
 from zth_helpers import names
 from zth_helpers.exercises import bigram as ex
 
@@ -398,7 +398,7 @@ def test_the_check_leaves_the_loaded_list_as_it_is(monkeypatch):
 
 def test_the_masters_finding_is_true():
     """Backwards a bigram model is exactly as good."""
-    words = names.load_names("shipped")[:2000]
+    words = name_lists.load_names("shipped")[:2000]
     stoi = names.Vocabulary(words).stoi
     P, Q = (share(table(w, stoi, 1, 0.0)) for w in (words, [word[::-1] for word in words]))
     a, b = (

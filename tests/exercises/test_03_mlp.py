@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.exercise_tools import checks, exercises_of, rejected, right, stubs
+from tests.exercises.answers import checks, exercises_of, rejected, right, stubs
 from zth_helpers import names
 from zth_helpers.exercises import mlp as ex
 
@@ -194,7 +194,7 @@ def reads_the_next_row(N, X):
 
 def of_the_plain_list(words, stoi):
     """Trained on a list that lies around, not on the words given."""
-    loaded = [word for word in names.load_names("shipped") if not set("qx") & set(word)]
+    loaded = [word for word in name_lists.load_names("shipped") if not set("qx") & set(word)]
     return model(lambda N, X: smoothed(N, X).log())(loaded, stoi)
 
 

@@ -19,7 +19,7 @@ PARTS = {  # the order of the gradients that come as a tuple
 
 
 def master(name: str):
-    return tools.right("backprop", name)[0]
+    return tools.right("backprop_ninja", name)[0]
 
 
 def spoiled(name: str, part: str | None, change):
@@ -320,7 +320,7 @@ def test_the_whole_pass_with_repeated_letters_lost():
 @pytest.mark.parametrize("name", tools.exercises_of(ex))
 def test_right_and_not_tried(name):
     assert getattr(ex, name).check(master(name)), str(getattr(ex, name).check(master(name)))
-    assert getattr(ex, name).check(*tools.stubs("backprop", name)).state == "not tried yet"
+    assert getattr(ex, name).check(*tools.stubs("backprop_ninja", name)).state == "not tried yet"
     assert getattr(ex, name).check(...).state == "not tried yet"
 
 

@@ -377,7 +377,8 @@ def test_other_right_ways():
 
 def test_a_net_trained_elsewhere_does_not_beat_the_loss():
     """A global cannot pass: the judge exchanges the letters, and holds other names back."""
-    from zth_helpers.names import Vocabulary, context_windows, load_names
+    from zth_helpers.name_lists import load_names
+from zth_helpers.names import Vocabulary, context_windows
 
     words = load_names("shipped")
     cheat = Table(*context_windows(words, Vocabulary(words), 8))  # it has seen every name there is

@@ -12,7 +12,7 @@ import pickle
 import pytest
 import torch
 
-from tests.exercise_tools import ROOT, TOPICS, checks, exercises_of, right, stubs
+from tests.exercises.answers import ROOT, TOPICS, checks, exercises_of, right, stubs
 
 DONE = [
     topic

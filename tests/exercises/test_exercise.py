@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from zth_helpers.exercises.exercise import NotTried, Wrong, exercise
 from zth_helpers.exercises.checks import call, expect
+from zth_helpers.exercises.exercise import NotTried, Wrong, exercise
 
 
 @exercise("Row means", hints=("Think of mean.", "x.mean(1)"))

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zth_helpers.monitor.diagnosis import Findings, diagnose
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
 from zth_helpers.monitor import Monitor
-from zth_helpers.names import Vocabulary, context_windows, load_names
+from zth_helpers.monitor.diagnosis import Findings, diagnose
+from zth_helpers.name_lists import load_names
+from zth_helpers.names import Vocabulary, context_windows
 
 WORDS = load_names()[:400]
 X, Y = context_windows(WORDS, Vocabulary(WORDS), block_size=3)

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from zth_helpers import interact
-from zth_helpers.interact.micrograd import places, run_backward
-from zth_helpers.interact.explorer import typed
 from zth_helpers.interact.bigram import warmed
+from zth_helpers.interact.explorer import typed
+from zth_helpers.interact.micrograd import places, run_backward
 from zth_helpers.interact.wavenet import joined
 from zth_helpers.names import Vocabulary
 from zth_helpers.plots import Figure

@@ -10,7 +10,7 @@ from torch import nn
 
 from zth_helpers import layers as L
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_batchnorm.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_batchnorm.ipynb"
 CLASSES = ("Linear", "BatchNorm1d", "Tanh")
 
 

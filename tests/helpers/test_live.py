@@ -14,8 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from zth_helpers import live as room
 from zth_helpers.layers import Linear, Tanh
-from zth_helpers.screen import live, picture
 from zth_helpers.monitor import Monitor
+from zth_helpers.screen import live, picture
 
 DRAWING, STEP = 0.1, 0.01  # seconds on the clock of the tests
 

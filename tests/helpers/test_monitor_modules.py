@@ -13,9 +13,9 @@ import torch.multiprocessing
 import torch.nn.functional as F
 from torch import nn
 
-from zth_helpers.monitor.modules import Hook
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
+from zth_helpers.monitor.modules import Hook
 
 
 def run(model, mon, *inputs, steps=1, loss_of=None):

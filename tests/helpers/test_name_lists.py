@@ -14,7 +14,7 @@ import pytest
 import tqdm
 
 from zth_helpers import names
-from zth_helpers.names import load_names
+from zth_helpers.name_lists import load_names
 
 LIST = "\n".join(f"name{'abcdefgh'[i % 8] * (i // 8 % 9)}" for i in range(5000)).encode()
 
@@ -65,7 +65,7 @@ def refused(error: type[Exception]) -> str:
     with pytest.raises(error) as caught:
         load_names("lecture")
     text = str(caught.value)
-    assert names.LECTURE_URL in text
+    assert name_lists.LECTURE_URL in text
     assert "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt" in text
     assert caught.value.__cause__ is None and caught.value.__suppress_context__  # one error, not a chain
     assert names.source is None
@@ -180,5 +180,5 @@ def test_progress_bar(cache, monkeypatch, capsys, caplog, quiet):
 
 def test_the_address_is_a_fixed_commit(monkeypatch):
     monkeypatch.undo()
-    assert names.LECTURE_URL.startswith("https://")
-    assert len(names.LECTURE_URL.split("/")[-2]) == 40  # a commit, not a branch
+    assert name_lists.LECTURE_URL.startswith("https://")
+    assert len(name_lists.LECTURE_URL.split("/")[-2]) == 40  # a commit, not a branch

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zth_helpers import names
-from zth_helpers.names import SHIPPED, Vocabulary, context_windows, load_names, split_words
+from zth_helpers.name_lists import SHIPPED, load_names
+from zth_helpers.names import Vocabulary, context_windows, split_words
 
 LETTERS = st.characters(categories=["Lu", "Ll", "Lo"])
 WORDS = st.lists(st.text(st.sampled_from("abcñж中😀"), max_size=9), min_size=1, max_size=30)

@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from conftest import Tolerant
 from tools import notebooks as runner
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CELLS = [
     "import torch\nfrom IPython.display import SVG, display",
     'g = torch.Generator().manual_seed(1)\nprint(f"loss {2.454 + torch.rand(1, generator=g).item():.4f}")',

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 
 from tools import notebooks as runner
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = runner.all_notebooks()
 LESSONS = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
+SEQUELS = [path for path in NOTEBOOKS if path.parent.name == "beyond"]
+VIDEOS = {
+    1: "VMj-3S1tku0",
+    2: "PaCmpygFfXo",
+    3: "TCH_1BHY58I",
+    4: "P6sfmUTpUmc",
+    5: "q8SA3rM6ckI",
+    6: "t3YJ5hKiMQ0",
+}
+MOST_CODE_LINES = {1: 420, 2: 320, 3: 260, 4: 480, 5: 400, 6: 320}
+HEADING = re.compile(r"## (\d+) · (.+?)(?: \[▶ ([\d:]+)\]\(https://youtu\.be/([\w-]+)\?t=(\d+)\)| \(ours\))")
+UNNUMBERED = ("Recap", "Questions", "Where next")
 TAGS = re.compile(r"nbval-ignore-output|raises-exception|fig:\d\d_\w+")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
 def title(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def anchor(heading: str) -> str:
+    """The fragment that JupyterLab gives a heading: its text, with spaces as hyphens."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.lstrip("#"))
+    return re.sub(r"[`*]", "", text).strip().replace(" ", "-")
 
 
 def code_cells(path: Path) -> list:
@@ -121,20 +140,16 @@ def test_links_resolve(path):
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     else:
         text = path.read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[`*]", "", line.lstrip("#")).strip().replace(" ", "-").lower()
-        for line in text.splitlines()
-        if line.startswith("#")
-    }
+    headings = {anchor(line).lower() for line in text.splitlines() if line.startswith("#")}
     for target in (a or b for a, b in LINK.findall(text)):
         if target.startswith(("https://", "mailto:")):
             continue
         assert not target.startswith("http://"), target
-        file, _, anchor = target.partition("#")
+        file, _, fragment = target.partition("#")
         if file:
             assert (path.parent / file).exists(), f"{title(path)} links to {target}, which is not there"
-        elif anchor:
-            assert anchor.lower() in headings, f"{title(path)} links to #{anchor}, which is not there"
+        elif fragment:
+            assert unquote(fragment).lower() in headings, f"{title(path)} has no heading #{fragment}"
 
 
 @each
@@ -148,9 +163,7 @@ def test_boxes_are_readable_in_either_theme(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_figs_are_what_the_notebooks_store(path, tmp_path):
-    written = runner.save_figures(path, tmp_path)
-    assert written, "no cell is tagged fig:NAME"
-    for picture in written:
+    for picture in runner.save_figures(path, tmp_path):
         kept = ROOT / "figs" / picture.name
         assert kept.exists() and kept.read_bytes() == picture.read_bytes(), f"run `make figs`: {picture.name}"
 
@@ -165,11 +178,82 @@ def test_no_stray_figures():
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_opens_and_closes_as_a_lesson(path):
     cells = nbformat.read(path, as_version=4).cells
-    opening, closing = cells[0].source, "\n".join(c.source for c in cells[-4:] if c.cell_type == "markdown")
+    opening, closing = cells[0].source, "\n".join(c.source for c in cells[-6:] if c.cell_type == "markdown")
     number = int(path.name[:2])
     assert opening.startswith(f"# {number:02d} · ")
-    assert "https://www.youtube.com/watch?v=" in opening and "../figs/" in opening
-    assert f"exercises/{path.name}" in opening and f"exercises/{path.name}" in closing
+    assert f"https://www.youtube.com/watch?v={VIDEOS[number]}" in opening and "../figs/" in opening
+    for folder in ("exercises", "beyond"):
+        assert f"{folder}/{path.name}" in opening and f"{folder}/{path.name}" in closing
     if number < 6:
         assert LESSONS[number].name in closing  # on to the next lecture
     assert "torch.set_num_threads(1)" in "\n".join(c.source for c in cells if c.cell_type == "code")
+
+
+def headings(path: Path) -> list[str]:
+    return [
+        line
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+        if line.startswith("## ")
+    ]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_each_section_names_its_minute_in_the_video(path):
+    number, seconds = int(path.name[:2]), []
+    numbered = [line for line in headings(path) if line[3:] not in UNNUMBERED]
+    for i, line in enumerate(numbered, 1):
+        found = HEADING.fullmatch(line)
+        assert found, f"not `## {i} · Title [▶ m:ss](https://youtu.be/…?t=…)` and not `(ours)`: {line}"
+        assert int(found[1]) == i, line
+        if found[3]:
+            minutes = [int(part) for part in found[3].split(":")]
+            assert found[4] == VIDEOS[number], line
+            assert int(found[5]) == sum(part * 60**k for k, part in enumerate(reversed(minutes))), line
+            seconds.append(int(found[5]))
+    assert len(seconds) >= 5 and seconds == sorted(seconds), "the sections follow the video"
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *SEQUELS], ids=title)
+def test_headings_stand_alone_and_in_the_contents(path):
+    cells = nbformat.read(path, as_version=4).cells
+    contents = next((c.source for c in cells[:4] if "| § |" in c.source), "")
+    linked = [unquote(target) for target in re.findall(r"\]\(#([^)]+)\)", contents)]
+    found = [line for line in headings(path) if line[3:] not in UNNUMBERED]
+    assert linked == [anchor(line) for line in found]
+    for cell in cells:
+        if cell.cell_type == "markdown" and "\n## " in f"\n{cell.source}":
+            assert len(cell.source.splitlines()) == 1, f"a heading is a cell of its own: {cell.source[:60]}"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_a_lesson_is_short(path):
+    lines = [line.strip() for cell in code_cells(path) for line in cell.source.splitlines()]
+    count = sum(bool(line) and not line.startswith("#") for line in lines)
+    assert count <= MOST_CODE_LINES[int(path.name[:2])]
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *SEQUELS], ids=title)
+def test_claims_are_shown_and_not_enforced(path):
+    for cell in code_cells(path):
+        assert not re.search(r"^\s*assert\b", cell.source, re.M), cell.source
+        assert ".twin" not in cell.source, cell.source
+        text = "".join(output.get("text", "") for output in cell.outputs)
+        assert "✗" not in text, f"a claim does not hold on the shipped list:\n{text}"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_five_questions_with_folded_answers(path):
+    text = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+    questions = text.partition("## Questions")[2]
+    assert questions.count("<details><summary>") >= 5
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *SEQUELS], ids=title)
+def test_text_output_fits_a_page(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            if "image/png" not in output.get("data", {}):
+                assert max(map(len, text.splitlines()), default=0) <= 110, text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zth_helpers.names import SHIPPED, SHIPPED_SHA256, file_sha256
+from zth_helpers.name_lists import SHIPPED, SHIPPED_SHA256, file_sha256
 
 DATA = SHIPPED.parent
 SCRIPT = DATA / "build_names.py"

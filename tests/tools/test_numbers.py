@@ -9,9 +9,9 @@ import random
 import nbformat
 import pytest
 import torch
+from benchmarks.replay import replay
 
 from benchmarks import prefixes, report, reproduce
-from benchmarks.replay import replay
 from tools.notebooks import ROOT
 
 
@@ -115,7 +115,9 @@ def test_replay_leaves_no_trace(monkeypatch):
 
 def test_replay_passes_over_asserts_on_runs_that_it_leaves_out():
     _, compared = replay(
-        lesson("from zth_helpers.course.lecture_numbers import compare", "assert 0\ncompare('a', 1, 1)"), [], ["a"]
+        lesson("from zth_helpers.course.lecture_numbers import compare", "assert 0\ncompare('a', 1, 1)"),
+        [],
+        ["a"],
     )
     assert compared == {"a": 1}
 

@@ -85,12 +85,13 @@ class Monitor:
         self._only = (only,) if isinstance(only, str) else tuple(only or ("*",))
         names: dict[int, str] = {}
         found = self._watch(unwrap(model_or_layers), "", names)
+        if not self._columns.kinds and self._passed_over:
+            there = ", ".join(self._passed_over)
+            raise ValueError(f"no layer is named like {' or '.join(self._only)}: there are {there}")
         if not self._columns.kinds:
             raise ValueError(
                 f"{type(model_or_layers).__name__} has no layers to watch: give a torch.nn.Module, a list of "
                 "layer objects that store .out, or an object with .layers"
-                if only is None
-                else f"no layer is named like {', '.join(self._only)}: they are {', '.join(self._passed_over)}"
             )
         if isinstance(parameters, Mapping):
             names.update((id(p), name) for name, p in parameters.items())

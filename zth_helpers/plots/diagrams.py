@@ -38,7 +38,8 @@ def you_are_here(lesson: int) -> Figure:
 def shape_flow(tensors: Mapping[str, object]) -> Figure:
     """The shape of each tensor on its way through a network, as boxes and arrows.
 
-    tensors: {"X": X, "emb = C[X]": emb, …} in the order of the computation; values are tensors (anything with a .shape) or tuples of ints. Raises ValueError when there are none.
+    tensors: {"X": X, "emb = C[X]": emb, …} in the order of the computation; values are tensors (anything with
+    a .shape) or tuples of ints. Raises ValueError when there are none.
     """
     if not tensors:
         raise ValueError('no tensors: give {"X": X, "emb = C[X]": emb, …}')

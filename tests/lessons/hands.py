@@ -1,0 +1,96 @@
+"""A learner's hands on a notebook: cells run twice, sections run again, knobs turned, other lists of names."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import itertools
+import os
+import random
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tools import lesson
+from zth_helpers.plots import Figure
+
+ELEMENTS = """hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium
+aluminium silicon phosphorus sulfur chlorine argon potassium calcium scandium titanium vanadium chromium
+manganese iron cobalt nickel copper zinc gallium germanium arsenic selenium bromine krypton rubidium
+strontium yttrium zirconium""".split()
+GREEK = """αγγελική αθηνά αικατερίνη αλέξανδρος αλεξάνδρα αναστασία ανδρέας αντώνης αριστοτέλης βασίλης
+βασιλική γεωργία γιάννης γιώργος δέσποινα δημήτρης διονύσης ειρήνη ελένη ελευθερία ευάγγελος ευγενία
+ζωή ηλίας θανάσης θεοδώρα θωμάς ιουλία ισμήνη ιωάννα καλλιόπη κλειώ κυριάκος κωνσταντίνος λεωνίδας
+λουκάς μαρία μαρίνα μιχάλης μυρτώ νίκη νικόλαος ξένια ξενοφών οδυσσέας όλγα παναγιώτης πηνελόπη ραλλού
+σοφία στέλιος σωκράτης τάσος ουρανία φαίδρα φίλιππος χαρά χρήστος ψαραντώνης ωραιοζήλη""".split()
+SHORT = ["".join(pair) for pair in itertools.product("abcdefghijklmn", repeat=2)][:190] + list("abcdefghij")
+LISTS = {"greek": GREEK, "elements": ELEMENTS, "short": SHORT}
+
+
+class Notebook:
+    """A notebook's cells, run in this process in a namespace of their own; an error names its cell."""
+
+    def __init__(self, name: str):
+        self.name, self.space = name, {"__name__": "__main__"}
+        self.notebook = lesson.read(name)
+        self.sections = lesson.sections(self.notebook)
+        self.knobs = list(lesson.knobs(self.notebook))
+
+    def cells(self) -> Iterator[str]:
+        return itertools.chain.from_iterable(self.sections)
+
+    def turn(self, knob: lesson.Knob, value: object) -> None:
+        self.sections = [[knob.turned(cell, value) for cell in cells] for cells in self.sections]
+
+    def run(self, cells: Iterable[str], times: int = 1) -> None:
+        for cell in cells:
+            for _ in range(times):
+                self.execute(cell)
+
+    def execute(self, source: str) -> None:
+        """As a kernel does it: the value of a last expression is shown."""
+        tree, before = ast.parse(source), switches()
+        try:
+            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "<cell>", "exec"), self.space)
+            if last is not None:
+                value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), self.space)
+                if value is not None:
+                    self.space["_"] = value
+                    str(value)  # a figure is read, a graph is walked
+        except Exception as error:
+            error.add_note(f"in {self.name}, in the cell\n{source}")
+            raise
+        assert switches() == before, f"{self.name}: a cell leaves one of (gc, grad, dtype) changed:\n{source}"
+
+
+def switches() -> tuple:
+    return gc.isenabled(), torch.is_grad_enabled(), torch.get_default_dtype()
+
+
+@contextmanager
+def bench(
+    monkeypatch, tmp_path: Path, words: list[str] | str = "shipped", shrink: int = 40
+) -> Iterator[None]:
+    """The settings of a run (a list of names, few steps), and all that is global put back after it."""
+    if isinstance(words, list):
+        path = tmp_path / "names.txt"
+        path.write_text("\n".join(words) + "\n", encoding="utf-8")
+        words = str(path)
+    state, threads, generator = torch.get_rng_state(), torch.get_num_threads(), random.getstate()
+    settings = {"ZTH_NAMES": words, "ZTH_SHRINK": str(shrink), "ZTH_QUIET": "1"}
+    folder = os.getcwd()
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.setattr(Figure, "png", lambda self: b"")  # what is drawn is compared elsewhere
+        os.chdir(lesson.NOTEBOOKS)
+        try:
+            yield
+        finally:
+            os.chdir(folder)
+            torch.set_rng_state(state), torch.set_num_threads(threads), random.setstate(generator)
+            torch.set_grad_enabled(True), torch.set_default_dtype(torch.float32), gc.enable()

@@ -1,0 +1,73 @@
+"""Lessons are made to be touched: nothing that a learner does to one ends in an error (a ✗ from check may)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.lessons.hands import LISTS, Notebook, bench
+from tools import lesson
+
+ALL = [*lesson.lessons(), *lesson.lessons("beyond")]
+each = pytest.mark.parametrize("name", ALL)
+
+
+@each
+def test_every_cell_twice(name, monkeypatch, tmp_path):
+    notebook = Notebook(name)
+    with bench(monkeypatch, tmp_path):
+        notebook.run(notebook.cells(), times=2)
+
+
+@each
+def test_every_section_again_in_reverse_order(name, monkeypatch, tmp_path):
+    notebook = Notebook(name)
+    with bench(monkeypatch, tmp_path):
+        notebook.run(notebook.cells())
+        for section in reversed(notebook.sections):
+            notebook.run(section)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@each
+def test_every_knob_turned(name, which, monkeypatch, tmp_path):
+    notebook = Notebook(name)
+    for knob in notebook.knobs:
+        notebook.turn(knob, knob.others[which])
+    with bench(monkeypatch, tmp_path):
+        notebook.run(notebook.cells())
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("name", "knob", "value"),
+    [(n, k, v) for n in ALL for k in lesson.knobs(lesson.read(n)) for v in k.others],
+    ids=lambda x: x.name if isinstance(x, lesson.Knob) else str(x),
+)
+def test_one_knob_turned(name, knob, value, monkeypatch, tmp_path):
+    notebook = Notebook(name)
+    notebook.turn(knob, value)
+    with bench(monkeypatch, tmp_path):
+        notebook.run(notebook.cells())
+
+
+@pytest.mark.parametrize("words", [*LISTS, "lecture"])
+@each
+def test_another_list_of_names(name, words, monkeypatch, tmp_path):
+    lecture = os.environ.get("ZTH_LECTURE_LIST")
+    if words == "lecture" and not lecture:
+        pytest.skip("the lecture's list is not part of the course: ZTH_LECTURE_LIST names it")
+    notebook = Notebook(name)
+    if not any("load_names" in cell for cell in notebook.cells()):
+        pytest.skip("it uses no names")
+    with bench(monkeypatch, tmp_path, lecture if words == "lecture" else LISTS[words]):
+        notebook.run(notebook.cells())
+
+
+@each
+def test_knobs_have_two_other_values(name):
+    for knob in lesson.knobs(lesson.read(name)):
+        assert len(set(knob.others)) >= 2, knob.line
+        default = eval(knob.line.partition("=")[2].partition("#")[0], {"__builtins__": {}})
+        assert default not in knob.others, knob.line
