@@ -12,8 +12,8 @@ def mlp_network(context: Sequence[str], V: int, n_embd: int, n_hidden: int) -> F
 
     `context` holds the words (or letters) that go in, V how many there are to choose from.
     """
-    k, ax_width = len(context), len(context) + 2.3
-    fig = Figure(9, 4.2)
+    k = len(context)
+    fig = Figure(7.5, 4.2)
     ax = fig.add_subplot()
     middle = (k - 1) / 2
     boxes = [(x, 0, word, COLOURS[0]) for x, word in enumerate(context)]
@@ -30,13 +30,13 @@ def mlp_network(context: Sequence[str], V: int, n_embd: int, n_hidden: int) -> F
     for x, y, text, colour in boxes:
         frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "linewidth": 1.6}
         ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, bbox=frame)
-    for y, name, shape, count in (
-        (0.5, "C", f"{V:,} × {n_embd}", V * n_embd),
-        (2.5, "W1, b1", f"{k * n_embd} × {n_hidden}, {n_hidden}", (k * n_embd + 1) * n_hidden),
-        (3.5, "W2, b2", f"{n_hidden} × {V:,}, {V:,}", (n_hidden + 1) * V),
+    for x, y, name, shape, count in (
+        (k - 1, 0.5, "C", f"{V:,} × {n_embd}", V * n_embd),
+        (middle, 2.5, "W1, b1", f"{k * n_embd} × {n_hidden}, {n_hidden}", (k * n_embd + 1) * n_hidden),
+        (middle, 3.5, "W2, b2", f"{n_hidden} × {V:,}, {V:,}", (n_hidden + 1) * V),
     ):
-        ax.text(k - 0.15, y, f"{name}: {shape}\n{count:,} parameters", va="center", fontsize=9, color=INK)
-    ax.set(xlim=(-0.6, ax_width - 0.9), ylim=(-0.4, 4.4))
+        ax.text(x + 0.07, y, f"{name}: {shape} ({count:,} parameters)", va="center", fontsize=8, color=INK)
+    ax.set(xlim=(-0.5, k + 0.1), ylim=(-0.4, 4.4))
     ax.set_axis_off()
     return fig
 
@@ -55,7 +55,9 @@ def counting_curve(
     ax = fig.add_subplot()
     letters = range(len(floors))
     ax.plot(letters, [dev for _, dev in tables], "o-", color=COLOURS[1], label="counts, dev")
-    ax.plot(letters, [train for train, _ in tables], "o--", color=COLOURS[1], alpha=0.6, label="counts, train")
+    ax.plot(
+        letters, [train for train, _ in tables], "o--", color=COLOURS[1], alpha=0.6, label="counts, train"
+    )
     ax.plot(letters, floors, "s-", color=COLOURS[0], label="minimum of the training loss")
     for (name, (k, train, dev)), mark in zip(networks.items(), "D^v"):
         ax.plot([k], [dev], mark, color=COLOURS[2], markersize=8, label=f"{name}, dev")
