@@ -1,5 +1,6 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.batchnorm import first_steps, histograms
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -29,7 +30,9 @@ __all__ = [
     "counting_curve",
     "dashboard",
     "embedding_scatter",
+    "first_steps",
     "gradient_histograms",
+    "histograms",
     "learning_rate_finder",
     "loss_curve",
     "mlp_network",
