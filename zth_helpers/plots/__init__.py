@@ -1,6 +1,7 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
 from zth_helpers.plots.backprop_ninja import bessel, dlogits_image, logit_pushes
+from zth_helpers.plots.batchnorm import first_steps, histograms
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -12,6 +13,7 @@ from zth_helpers.plots.data import (
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
 from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.mlp import counting_curve, mlp_network
 from zth_helpers.plots.report import save_report
 from zth_helpers.plots.training import (
     activation_histograms,
@@ -29,14 +31,18 @@ __all__ = [
     "activation_histograms",
     "bessel",
     "bigram_heatmap",
+    "counting_curve",
     "dashboard",
     "dlogits_image",
     "embedding_scatter",
+    "first_steps",
     "gradient_histograms",
+    "histograms",
     "learning_rate_finder",
     "logit_pushes",
     "loss_curve",
     "losses_and_floors",
+    "mlp_network",
     "recipes",
     "saturation_image",
     "save_report",
