@@ -11,6 +11,13 @@ from zth_helpers.plots.data import (
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
 from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.micrograd import (
+    decision_boundary,
+    tangents,
+    tanh_and_slope,
+    training_curves,
+    two_moons,
+)
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -26,6 +33,7 @@ __all__ = [
     "activation_histograms",
     "bigram_heatmap",
     "dashboard",
+    "decision_boundary",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
@@ -34,6 +42,10 @@ __all__ = [
     "shape_flow",
     "statistics_heatmap",
     "table",
+    "tangents",
+    "tanh_and_slope",
+    "training_curves",
+    "two_moons",
     "update_ratios",
     "weight_gradient_histograms",
     "you_are_here",
