@@ -60,7 +60,7 @@ def pip(*arguments):
     command = [python(), "-m", "pip", "--disable-pip-version-check", "install"] + list(arguments)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
     said = []
-    for raw in process.stdout:
+    for raw in process.stdout or ():
         line = raw.decode("utf-8", "replace").rstrip()
         said.append(line)
         if line.startswith(

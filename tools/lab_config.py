@@ -21,6 +21,6 @@ def keep_static_pictures(model: dict, **_) -> None:
 
 
 if "get_config" in globals():  # not when a test imports it
-    c = get_config()  # noqa: F821
+    c = get_config()  # type: ignore[name-defined]  # noqa: F821
     c.FileContentsManager.pre_save_hook = keep_static_pictures
     c.LabApp.app_settings_dir = str(Path(__file__).parent / "lab_settings")  # asks nothing about news

@@ -29,7 +29,7 @@ def read(name: str) -> nbformat.NotebookNode:
 
 
 def sections(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """The sources of the code cells, a list for each section: what stands before the first, then each `## `."""
+    """The sources of the code cells, a list for each section (`## …`), and one for what stands before."""
     found: list[list[str]] = [[]]
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
@@ -45,21 +45,22 @@ class Knob:
 
     name: str
     line: str
+    default: object
     others: tuple
 
     def turned(self, source: str, value: object) -> str:
         """The source of its cell with another value."""
-        before, _, comment = self.line.partition("  # try: ")
+        comment = self.line.partition("  # try: ")[2]
         return source.replace(self.line, f"{self.name} = {value!r}  # try: {comment}")
 
 
 def knobs(notebook: nbformat.NotebookNode) -> Iterator[Knob]:
-    """The knobs in the order of the cells; raises SyntaxError for values that are no Python."""
+    """The knobs in the order of the cells; raises SyntaxError for values that are not Python."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             for match in KNOB.finditer(cell.source):
-                values = eval(f"({match[3]},)", {"__builtins__": {}})
-                yield Knob(match[1], match[0], values)
+                default, others = (eval(text, {"__builtins__": {}}) for text in (match[2], f"({match[3]},)"))
+                yield Knob(match[1], match[0], default, others)
 
 
 def definitions(name: str, **given: object) -> dict:

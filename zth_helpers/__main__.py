@@ -1,4 +1,4 @@
-"""`python -m zth_helpers doctor | start N | progress`: the course from the command line."""
+"""`python -m zth_helpers doctor | start N | progress | names`: the course from the command line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zth_helpers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="is this environment fit for the course?")
-    starting = commands.add_parser("start", help="copy a lecture's notebooks to work/, yours to edit")
-    starting.add_argument("lecture", help="1 to 6, or all")
+    starting = commands.add_parser("start", help="copy a lesson's notebooks to work/, yours to edit")
+    starting.add_argument("lesson", help="1 to 6, or all")
     commands.add_parser("progress", help="run your exercises in work/ and show which are solved")
+    commands.add_parser("names", help="fetch the lecture's list if need be, and say which list is used")
     options = parser.parse_args(arguments)
 
-    from zth_helpers import doctor, work
+    from zth_helpers.course import doctor, own_copies
 
     if options.command == "start":
-        return work.start(options.lecture)
-    return work.progress() if options.command == "progress" else doctor.main()
+        return own_copies.start(options.lesson)
+    if options.command == "progress":
+        return own_copies.progress()
+    return doctor.say_names() if options.command == "names" else doctor.main()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from zth_helpers.plots.figure import INK, PAPER
 
@@ -30,16 +31,16 @@ class Graph:
     @cached_property
     def svg(self) -> str | None:
         """The picture, or None where nothing can draw it."""
-        return render(self.source)[1] if self.source else None
+        return _render(self.source)[1] if self.source else None
 
     def __str__(self) -> str:
         return self.twin
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
         return {"text/plain": self.twin} | ({"image/svg+xml": self.svg} if self.svg else {})
 
 
-def draw_dot(root, direction: str = "LR") -> Graph:
+def draw_dot(root: Any, direction: str = "LR") -> Graph:
     """The graph below `root`: a box of label, data and gradient for each value, a circle for each step.
 
     `root` is any object with `data`, `grad` and `_prev` (its children); `_op` and `label` are used if there.
@@ -56,13 +57,14 @@ def draw_dot(root, direction: str = "LR") -> Graph:
     numbers = number(root)
     if len(numbers) > MOST_NODES:
         note = f"{len(numbers):,} values, too many for a picture (at most {MOST_NODES:,})\n"
-        return Graph("", note + text_tree(root, numbers))
-    return Graph(dot_source(numbers, direction), text_tree(root, numbers))
+        return Graph("", note + _text_tree(root, numbers))
+    return Graph(_dot_source(numbers, direction), _text_tree(root, numbers))
 
 
-def number(root) -> dict:
+def number(root: Any) -> dict[Any, int]:
     """Every value below root and its number, the root's 0: ids differ from run to run, counts do not."""
-    numbers, stack = {}, [root]
+    numbers: dict[Any, int] = {}
+    stack = [root]
     while stack:
         node = stack.pop()
         if node not in numbers:
@@ -71,7 +73,7 @@ def number(root) -> dict:
     return numbers
 
 
-def dot_source(numbers: dict, direction: str) -> str:
+def _dot_source(numbers: dict, direction: str) -> str:
     """The graph in the DOT language; "" when the package graphviz is not there."""
     try:
         import graphviz
@@ -85,7 +87,7 @@ def dot_source(numbers: dict, direction: str) -> str:
         edge_attr={"color": INK, "arrowsize": "0.6"},
     )
     for node, i in numbers.items():
-        fields = [escape(label(node)), f"data {show(node.data)}", f"grad {show(node.grad)}"]
+        fields = [_escape(label(node)), f"data {show(node.data)}", f"grad {show(node.grad)}"]
         text = " | ".join(field for field in fields if field)
         dot.node(f"n{i}", text, shape="record", fillcolor="white" if node._prev else "#e8f0fa")
         if node._prev:
@@ -96,9 +98,10 @@ def dot_source(numbers: dict, direction: str) -> str:
     return dot.source
 
 
-def text_tree(root, numbers: dict) -> str:
+def _text_tree(root: Any, numbers: dict) -> str:
     """The values below root, each under what it flows into; one that comes again is not unfolded again."""
-    lines, seen, stack = [], set(), [(root, 0)]
+    lines: list[str] = []
+    seen, stack = set(), [(root, 0)]
     while stack and len(lines) < MOST_LINES:
         node, depth = stack.pop()
         name = label(node) or f"#{numbers[node]}"
@@ -111,36 +114,36 @@ def text_tree(root, numbers: dict) -> str:
     return "\n".join(lines + ["…"] * bool(stack))
 
 
-def label(node) -> str:
+def label(node: Any) -> str:
     return str(getattr(node, "label", ""))
 
 
-def operation(node) -> str:
+def operation(node: Any) -> str:
     return str(getattr(node, "_op", "")) or "?"
 
 
-def show(x) -> str:
+def show(x: Any) -> str:
     """Four decimals, or an exponent where those would hide the number."""
     try:
         x = float(x) + 0.0  # -0.0 becomes 0.0
     except (TypeError, ValueError):
-        return escape(str(x))
+        return _escape(str(x))
     return f"{x:.3e}" if 0 < abs(x) < 1e-3 or 1e6 <= abs(x) < float("inf") else f"{x:.4f}"
 
 
-def escape(text: str) -> str:
+def _escape(text: str) -> str:
     """Text in which no character means anything to a record of DOT."""
     return re.sub(r"([\\|{}<>])", r"\\\1", text.replace("&", "&amp;"))
 
 
 def find_renderer() -> str:
     """What draws the graphs here: "pygraphviz", "dot" (the program), or "text" when neither works."""
-    return render("digraph { a -> b }")[0]
+    return _render("digraph { a -> b }")[0]
 
 
-def render(source: str) -> tuple[str, str | None]:
+def _render(source: str) -> tuple[str, str | None]:
     """The name of the first renderer that works, and its SVG; ("text", None) when none does."""
-    for name, renderer in (("pygraphviz", by_pygraphviz), ("dot", by_dot)):
+    for name, renderer in (("pygraphviz", by_pygraphviz), ("dot", _by_dot)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Graphviz warns of fonts that it replaces
@@ -157,12 +160,12 @@ def render(source: str) -> tuple[str, str | None]:
 def by_pygraphviz(source: str) -> str:
     import pygraphviz
 
-    with silent_file_descriptor_2():
+    with _silent_file_descriptor_2():
         return pygraphviz.AGraph(string=source).draw(format="svg", prog="dot").decode("utf-8")
 
 
 @contextmanager
-def silent_file_descriptor_2():
+def _silent_file_descriptor_2():
     """The C libraries below pygraphviz complain of fonts there, where Python cannot catch it."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -175,7 +178,7 @@ def silent_file_descriptor_2():
         os.close(null)
 
 
-def by_dot(source: str) -> str:
+def _by_dot(source: str) -> str:
     import graphviz
 
     return graphviz.Source(source).pipe(format="svg", encoding="utf-8", quiet=True)

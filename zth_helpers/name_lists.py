@@ -57,7 +57,7 @@ def load_names(which: str | os.PathLike | None = None) -> Names:
         path = lecture_list()
     else:
         path = SHIPPED if which == "shipped" else Path(which).expanduser()
-    words = parse(read(path), path)
+    words = _parse(_read(path), path)
     text = "\n".join(words)
     if _sha256(text.encode()) == LECTURE_SHA256:  # its file has no newline at its end
         return Names(words, "lecture")
@@ -86,6 +86,7 @@ def lecture_list(timeout: float = 20) -> Path:
     except ImportError:
         raise OSError("to fetch the lecture's list of names: pip install 'zth-helpers[course]'") from None
     keep = _keep()
+    kind: type[OSError] = ConnectionError
     pooch.get_logger().setLevel("WARNING")  # the bar says it; a log line would be stored in the notebook
     look = {"unit": "B", "unit_scale": True, "leave": False, "disable": settings.quiet()}
     with tqdm(total=228_145, desc="the lecture's names", **look) as bar:
@@ -94,12 +95,12 @@ def lecture_list(timeout: float = 20) -> Path:
             name = "names_lecture.txt"
             return Path(pooch.retrieve(LECTURE_URL, LECTURE_SHA256, name, keep, downloader=fetch))
         except requests.HTTPError as error:
-            kind, reason = ConnectionError, f"cannot be downloaded: {error.response.status_code}"
+            reason = f"cannot be downloaded: {error.response.status_code}"
         except requests.RequestException as error:  # its last clause tells; addresses and quotes surround it
             clause = re.split("""['"][,)]""", str(error).rsplit(": ", 1)[-1])[0]
-            kind, reason = ConnectionError, f"cannot be downloaded: {clause}"
+            reason = f"cannot be downloaded: {clause}"
         except ValueError:  # pooch: the hash differs
-            kind, reason = ConnectionError, "arrived changed or cut short: its sha256 is not the expected one"
+            reason = "arrived changed or cut short: its sha256 is not the expected one"
         except OSError as error:
             kind, reason = OSError, f"cannot be kept in {keep}: {error.strerror or error}"
     remedy = "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt"
@@ -123,7 +124,7 @@ def file_sha256(path: str | os.PathLike) -> str:
     return _sha256(Path(path).read_bytes())
 
 
-def read(path: Path) -> str:
+def _read(path: Path) -> str:
     """The text of a file in UTF-8 or, where its first bytes say so, UTF-16; raises OSError, ValueError."""
     try:
         data = path.read_bytes()
@@ -146,7 +147,7 @@ def read(path: Path) -> str:
     return text
 
 
-def parse(text: str, path: Path) -> list[str]:
+def _parse(text: str, path: Path) -> list[str]:
     """One word a line, small letters (accents and other scripts stay); raises ValueError with the line."""
     words, refused = [], []
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):

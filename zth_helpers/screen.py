@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from zth_helpers import settings
 from zth_helpers.monitor import Monitor
@@ -22,9 +23,9 @@ FIRST = 2.0  # until then the place is kept by an empty picture: a short run is 
 SHARE = 1 / 33  # of the loop's time that drawing may take; the last picture comes on top
 
 
-def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterator:
+def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterator[Any]:
     """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile."""
-    screen = Screen(mon)
+    screen = _Screen(mon)
     try:
         for step in settings.progress(steps, label):
             yield step
@@ -33,11 +34,12 @@ def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterat
         screen.finish()
 
 
-class Screen:
+class _Screen:
     """Where the picture stands in the notebook; it shows nothing where there is no notebook."""
 
     def __init__(self, mon: Monitor):
-        self.mon, self.handle, self.due = mon, None, float("inf")
+        self.mon, self.due = mon, float("inf")
+        self.handle: Any = None
         self.notebook = in_notebook()
         if self.notebook and not settings.quiet():
             from IPython.display import DisplayHandle

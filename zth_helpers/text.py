@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 5) -> str:
     """Aligned text: floats with `digits` significant digits, None and nan as a dash, numbers to the right."""
 
-    def cell(value) -> str:
+    def cell(value: object) -> str:
         if value is None or value != value:
             return "–"
         return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)  # + 0.0: never "-0"
@@ -26,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 5) -> s
     )
 
 
-def number(value, digits: int = 4) -> str:
+def number(value: object, digits: int = 4) -> str:
     """A number, text or (nested) list of them, as the lessons print it: 228,146 · 2.4540 · 9.31e-10."""
     if isinstance(value, list | tuple):
         return ", ".join(number(item, digits) for item in value)

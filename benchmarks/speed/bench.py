@@ -1,7 +1,7 @@
 """All speeds in turn, into results.md, results.json and the README's table: `make bench`, under 15 minutes.
 
     python -m benchmarks.speed.bench                    everything; let nothing else run meanwhile
-    python -m benchmarks.speed.bench engine windows     only those; the others keep what results.json has of them
+    python -m benchmarks.speed.bench engine windows     only those; the others stay as they were
     python -m benchmarks.speed.bench --tiny             all for a moment, to see that it works; writes nothing
 
 The time to the lecture's loss is measured with the list in ZTH_NAMES, all else with the course's own.
@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks import engine, live, monitor, sampling, steps, time_to_loss, windows
-from benchmarks.report import between, read_json
+from benchmarks.lecture_numbers.report import between, read_json
+from benchmarks.speed import engine, live, monitor, sampling, time_to_loss, windows
 from tools.notebooks import ROOT
 
-FOLDER = ROOT / "benchmarks"
+FOLDER = ROOT / "benchmarks" / "speed"
 
 
 def notebooks() -> list[dict]:
     """Processor seconds of each notebook, as `make numbers` has measured them."""
-    runs = read_json(FOLDER / "numbers.json").get("notebooks", {})
+    runs = read_json(ROOT / "benchmarks" / "lecture_numbers" / "numbers.json").get("notebooks", {})
     return [
         {"notebook": name, "quick_s": run["quick"]["processor_seconds"], "full_s": run["processor_seconds"]}
         for name, run in runs.items()
@@ -70,13 +70,6 @@ PARTS: dict[str, tuple[str, Callable, Callable, Callable]] = {
         lambda: sampling.measure(1, 500, 5_000),
         sampling.table,
     ),
-    "steps": (
-        "A training step of each lecture model, as a share of the matrix products' peak",
-        steps.measure,
-        lambda: steps.measure(1, 1),
-        steps.table,
-    ),
-    "memory": ("Peak memory", steps.memory, lambda: steps.memory(1), steps.memory_table),
     "monitor": (
         "What watching costs: Monitor, the lecture's line, TensorBoard, wandb",
         lambda: monitor.measure(24),
@@ -121,7 +114,7 @@ def short(found: dict) -> list[tuple[str, str, str, bool]]:
         elif name.startswith(("the lecture's line", "TensorBoard", "wandb")):
             rows.append((f"for comparison: {name}", f"×{value:.2f}", "", True))
     for row in one_thread("live")[-1:]:
-        ratio("`live`, a whole run against bare", row["to_bare"], 1.1, True, 2)
+        ratio("`live`, a whole run against bare", row["ratio"], 1.1, True, 2)
     for row in one_thread("sampling"):
         ratio("names in a batch against one at a time", row["ratio"], 100)
     for row in found.get("loss", []):
@@ -148,7 +141,10 @@ def write(results: dict) -> None:
         f"| {what} | {value} | {target} | {'' if not target else '✓' if met else '✗ missed'} |"
         for what, value, target, met in short(results["found"])
     ]
-    between("bench", "\n".join([*lines, "", "All of it: [benchmarks/results.md](benchmarks/results.md)."]))
+    between(
+        "bench",
+        "\n".join([*lines, "", "All of it: [benchmarks/speed/results.md](benchmarks/speed/results.md)."]),
+    )
 
 
 def processor() -> str:

@@ -18,6 +18,7 @@ import time
 
 from tqdm import tqdm
 
+from benchmarks.speed.alternate import alternate, ratio, spread
 from tools.lesson import definitions
 
 ROUNDS = 9
@@ -111,39 +112,31 @@ def engines() -> dict[str, tuple]:
 def training_steps(rounds: int, collect: bool) -> list[dict]:
     """A row per engine: median seconds of a step, and ratio (median, lowest, highest) to the lecture's."""
     _, y = lesson["make_moons"](100, 0.1, 1337)
-    targets, ways = y.tolist(), engines()
-    seconds = {name: [] for name in ways}
-    losses = {name: [] for name in ways}
-    for k in tqdm(range(rounds), desc=f"training, gc {'on' if collect else 'off'}", leave=False):
-        for name, (model, inputs) in ways.items():
-            gc.collect()
-            if not collect:
-                gc.disable()
-            start = time.process_time()
-            loss, _ = lesson["moons_loss"](model, inputs, targets)
-            lesson["descend"](model, loss, k)
-            seconds[name].append(time.process_time() - start)
-            gc.enable()
-            losses[name].append(loss.data)
-            del loss
+    targets, losses = y.tolist(), {}
+
+    def step(name: str, model, inputs: list) -> float:
+        gc.collect()
+        if not collect:
+            gc.disable()
+        start = time.process_time()
+        loss, _ = lesson["moons_loss"](model, inputs, targets)
+        lesson["descend"](model, loss, len(losses.setdefault(name, [])))
+        seconds = time.process_time() - start
+        gc.enable()
+        losses[name].append(loss.data)
+        return seconds
+
+    ways = {name: lambda n=name, e=engine: step(n, *e) for name, engine in engines().items()}
+    seconds = alternate(ways, rounds, f"training, gc {'on' if collect else 'off'}")
     first, *others = losses.values()
     for other in others:  # the same gradients, or the losses would part
         assert all(abs(a - b) < 1e-9 * a for a, b in zip(first, other))
     slow = seconds["the lecture's closures"]
-    rows = []
-    for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(slow, times)]
-        rows.append(
-            {
-                "engine": name,
-                "gc": "on" if collect else "off",
-                "ms": 1e3 * statistics.median(times),
-                "ratio": statistics.median(ratios),
-                "low": min(ratios),
-                "high": max(ratios),
-            }
-        )
-    return rows
+    return [
+        dict(engine=name, gc="on" if collect else "off", ms=1e3 * statistics.median(times))
+        | ratio(slow, times)
+        for name, times in seconds.items()
+    ]
 
 
 def expression(Number: type, size: int):
@@ -183,8 +176,7 @@ def table(steps: list[dict], sizes: list[dict]) -> str:
         "|---|---|--:|--:|",
     ]
     for row in steps:
-        spread = f"×{row['ratio']:.1f} (×{row['low']:.1f} to ×{row['high']:.1f})"
-        lines.append(f"| {row['engine']} | {row['gc']} | {row['ms']:.1f} | {spread} |")
+        lines.append(f"| {row['engine']} | {row['gc']} | {row['ms']:.1f} | {spread(row, 1)} |")
     lines += ["", "Nanoseconds per operation, forward and backward (gc off, median of 5):", ""]
     lines += ["| operations | closures | slopes and a tape |", "|--:|--:|--:|"]
     for row in sizes:

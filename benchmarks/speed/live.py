@@ -15,17 +15,15 @@ import contextlib
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import IPython.display
 import torch
-from tqdm import tqdm
 
-from benchmarks.monitor import LR, THREADS, Plain
-from zth_helpers import live as room
-from zth_helpers.monitor import Monitor
+from benchmarks.speed.alternate import alternate, ratio, spread
+from benchmarks.speed.monitor import LR, THREADS, Plain
+from zth_helpers import Monitor, screen
 
 ROUNDS, STEPS = 3, 10_000
 WAYS = "bare", "with a Monitor", "seen live"
@@ -51,46 +49,34 @@ def run(way: str, steps: int, clock: Callable[[], float]) -> float:
         mon = Monitor(loop.layers, loop.parameters, every=100)
         loop.retain, loop.after = mon.retain_grads, lambda loss: mon.step(loss, lr=LR)
     start = clock()
-    for _ in room.live(mon, steps) if way == "seen live" else range(steps):
+    for _ in screen.live(mon, steps) if way == "seen live" else range(steps):
         loop.step()
     return clock() - start
+
+
+def silently(way: str, steps: int, clock: Callable[[], float]) -> float:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return run(way, steps, clock)
 
 
 def measure(rounds: int = ROUNDS, steps: int = STEPS) -> list[dict]:
     """A row per way and number of threads: microseconds of a step, its ratio to bare and to the Monitor (and
     the range of the first), redraws a second."""
     os.environ["ZTH_QUIET"] = "0"
-    room.in_notebook, IPython.display.DisplayHandle = lambda: True, Handle
+    screen.in_notebook, IPython.display.DisplayHandle = lambda: True, Handle
     before, rows = torch.get_num_threads(), []
     for threads in THREADS:
         torch.set_num_threads(threads)
         clock = time.process_time if threads == 1 else time.perf_counter
-        seconds, elapsed = {way: [] for way in WAYS}, 0.0
-        for i in tqdm(range(rounds + 1), desc=f"live, {threads} thread(s)", leave=False, file=sys.stderr):
-            for way in WAYS:
-                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                    started = time.perf_counter()
-                    took = run(way, steps if i else steps // 10, clock)
-                if i:  # the first round warms up
-                    seconds[way].append(took)
-                    elapsed += (time.perf_counter() - started) * (way == "seen live")
-                elif way == WAYS[-1]:
-                    Handle.pictures = 0
+        started, Handle.pictures = time.perf_counter(), 0
+        ways = {way: lambda w=way, c=clock: silently(w, steps, c) for way in WAYS}
+        seconds = alternate(ways, rounds, f"live, {threads} thread(s)")
+        a_second = 3 * Handle.pictures / (time.perf_counter() - started)
         for way in WAYS:
-            to_bare = [a / b for a, b in zip(seconds[way], seconds["bare"])]
-            to_monitor = [a / b for a, b in zip(seconds[way], seconds["with a Monitor"])]
-            rows.append(
-                dict(
-                    name=way,
-                    threads=threads,
-                    step_us=1e6 * statistics.median(seconds[way]) / steps,
-                    to_bare=statistics.median(to_bare),
-                    low=min(to_bare),
-                    high=max(to_bare),
-                    to_monitor=statistics.median(to_monitor),
-                    redraws=Handle.pictures / elapsed if way == "seen live" else 0.0,
-                )
-            )
+            row = dict(name=way, threads=threads, step_us=1e6 * statistics.median(seconds[way]) / steps)
+            row |= ratio(seconds[way], seconds["bare"])
+            to_monitor = ratio(seconds[way], seconds["with a Monitor"])["ratio"]
+            rows.append(row | dict(to_monitor=to_monitor, redraws=a_second if way == "seen live" else 0.0))
     torch.set_num_threads(before)
     return rows
 
@@ -102,10 +88,9 @@ def table(rows: list[dict]) -> str:
     ]
     for row in rows:
         redraws = f"{row['redraws']:.2f}" if row["redraws"] else "–"
-        to_bare = f"×{row['to_bare']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
         step = f"{row['step_us']:,.0f} µs"
         lines.append(
-            f"| {row['name']} | {row['threads']} | {step} | {to_bare} "
+            f"| {row['name']} | {row['threads']} | {step} | {spread(row)} "
             f"| ×{row['to_monitor']:.2f} | {redraws} |"
         )
     return "\n".join(lines)

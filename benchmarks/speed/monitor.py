@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +21,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
+from benchmarks.speed.alternate import alternate, ratio, spread
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
 from zth_helpers.monitor import Monitor
 
@@ -173,8 +172,19 @@ def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
     yield "wandb.watch, offline, log_freq=1", "torch.nn, bare", SLOW_BLOCK, lambda: wandb_watch(folder)
 
 
+def block_of(loop: Plain | Module, steps: int, clock: Callable[[], float]) -> float:
+    """Seconds a step."""
+    if hasattr(loop, "renew"):
+        loop.renew()
+        loop.step()  # its table is made at the first sample, and only then
+    start = clock()
+    for _ in range(steps):
+        loop.step()
+    return (clock() - start) / steps
+
+
 def measure(rounds: int = ROUNDS) -> list[dict]:
-    """A row per contender and number of threads: microseconds of a step, its ratio to bare, quartiles."""
+    """A row per contender and number of threads: microseconds of a step, its ratio to bare, its range."""
     before, rows = torch.get_num_threads(), []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None):
         loops = {}
@@ -184,23 +194,13 @@ def measure(rounds: int = ROUNDS) -> list[dict]:
         for threads in THREADS:
             torch.set_num_threads(threads)
             clock = time.process_time if threads == 1 else time.perf_counter
-            seconds = {name: [] for name in loops}
-            for i in tqdm(
-                range(rounds + 1), desc=f"monitor, {threads} thread(s)", leave=False, file=sys.stdout
-            ):
-                for name, (_, block, loop) in loops.items():
-                    if hasattr(loop, "renew"):
-                        loop.renew()
-                        loop.step()  # its table is made at the first sample, and only then
-                    start = clock()
-                    for _ in range(block):
-                        loop.step()
-                    if i:  # the first round warms up
-                        seconds[name].append((clock() - start) / block)
+            ways = {
+                name: lambda block=block, loop=loop, clock=clock: block_of(loop, block, clock)
+                for name, (_, block, loop) in loops.items()
+            }
+            seconds = alternate(ways, rounds, f"monitor, {threads} thread(s)")
             for name, (base, _, _) in loops.items():
-                ratios = [a / b for a, b in zip(seconds[name], seconds[base])]
-                low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-                row = dict(name=name, base=base, threads=threads, ratio=middle, low=low, high=high)
+                row = dict(name=name, base=base, threads=threads) | ratio(seconds[name], seconds[base])
                 rows.append(row | {"step_us": statistics.median(seconds[name]) * 1e6})
         if "wandb.watch, offline, log_freq=1" in loops:
             import wandb
@@ -211,13 +211,12 @@ def measure(rounds: int = ROUNDS) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    heads = [f"time, {n} thread(s) | against bare (quartiles)" for n in THREADS]
+    heads = [f"time, {n} thread(s) | against bare (lowest to highest)" for n in THREADS]
     lines = [f"| one step, watched by | {' | '.join(heads)} |", "|:--|" + "--:|--:|" * len(THREADS)]
     for name in dict.fromkeys(row["name"] for row in rows):
         cells = []
         for row in (row for row in rows if row["name"] == name):
-            ratio = f"×{row['ratio']:.2f} (×{row['low']:.2f} to ×{row['high']:.2f})"
-            cells += [f"{row['step_us']:,.0f} µs", "1" if row["name"] == row["base"] else ratio]
+            cells += [f"{row['step_us']:,.0f} µs", "1" if row["name"] == row["base"] else spread(row)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,11 +10,13 @@ has one thread, the batch one and two.
 from __future__ import annotations
 
 import statistics
+import time
+from collections.abc import Callable
 
 import torch
-from tqdm import tqdm
 
-from benchmarks.windows import THREADS, timed
+from benchmarks.speed.alternate import alternate, ratio, spread
+from benchmarks.speed.windows import THREADS
 from tools.lesson import definitions
 from zth_helpers.name_lists import load_names
 from zth_helpers.names import Vocabulary, context_windows
@@ -34,36 +36,33 @@ def measure(runs: int = RUNS, loop_names: int = LOOP_NAMES, batch_names: int = B
     words, before = load_names("shipped"), torch.get_num_threads()
     vocab = Vocabulary(words)
     P = bigram_table(words, vocab)
-    notebook = definitions("02_bigram", V=len(vocab), stoi=vocab.stoi, itos=vocab.itos)
-    one, batch = notebook["multinomial_name"], notebook["sample_names"]
-    slow, fast = [], {threads: [] for threads in THREADS}
-    for run in tqdm(range(-1, runs), desc="sampling", leave=False):
-        g = torch.Generator().manual_seed(run + 1)
-        torch.set_num_threads(1)
-        seconds, singly = timed(lambda g=g: [one(P, g) for _ in range(loop_names)])
-        slow += [seconds / loop_names * 1e6] * (run >= 0)  # the first run warms up
-        for threads in THREADS:
-            torch.set_num_threads(threads)
-            seconds, together = timed(batch, P, batch_names, g)
-            fast[threads] += [seconds / batch_names * 1e6] * (run >= 0)
-            lengths = [sum(map(len, names)) / len(names) for names in (singly, together)]
-            assert len(together) == batch_names and abs(lengths[0] - 1 - lengths[1]) < 0.8, "other names"
-    torch.set_num_threads(before)
-    rows = []
+    lesson = definitions("02_bigram", stoi=vocab.stoi, itos=vocab.itos)
+    sequel = definitions("beyond/02_bigram", stoi=vocab.stoi, itos=vocab.itos)
+    g = torch.Generator().manual_seed(1)
+
+    def timed(draw: Callable[[int], list[str]], count: int, threads: int) -> float:
+        """Microseconds a name."""
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        assert len(draw(count)) == count
+        return (time.perf_counter() - start) / count * 1e6
+
+    def one(count: int) -> list[str]:
+        return [lesson["sample_name"](P, g) for _ in range(count)]
+
+    ways = {"loop": lambda: timed(one, loop_names, 1)}
     for threads in THREADS:
-        ratios = [a / b for a, b in zip(slow, fast[threads])]
-        rows.append(
-            {
-                "threads": threads,
-                "runs": runs,
-                "loop_us": statistics.median(slow),
-                "batch_us": statistics.median(fast[threads]),
-                "ratio": statistics.median(ratios),
-                "ratio_low": min(ratios),
-                "ratio_high": max(ratios),
-            }
+        ways[str(threads)] = lambda t=threads: timed(
+            lambda n: sequel["sample_names"](P, n, g), batch_names, t
         )
-    return rows
+    found = alternate(ways, runs, "sampling")
+    torch.set_num_threads(before)
+    return [
+        dict(threads=threads, runs=runs, loop_us=statistics.median(found["loop"]))
+        | {"batch_us": statistics.median(found[str(threads)])}
+        | ratio(found["loop"], found[str(threads)])
+        for threads in THREADS
+    ]
 
 
 def table(rows: list[dict]) -> str:
@@ -72,7 +71,7 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         lines.append(
             f"| {row['loop_us']:.0f} µs a name | {row['batch_us']:.2f} µs a name | {row['threads']} "
-            f"| ×{row['ratio']:.0f} (×{row['ratio_low']:.0f} to ×{row['ratio_high']:.0f}) | {row['runs']} |"
+            f"| {spread(row, 0)} | {row['runs']} |"
         )
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tools.lesson import definitions
-from zth_helpers import names
+from zth_helpers import load_names, names
 
 LECTURE_STEPS, BLOCKS = 200_000, 5
 MLP_STEPS, WAVENET_STEPS = 100, 960  # of the fast recipes
@@ -34,7 +34,7 @@ BUDGET = 120.0  # seconds
 
 def lesson(notebook: str) -> dict:
     """The functions of a notebook, and the list that they work on."""
-    words = name_lists.load_names()
+    words = load_names()
     space = definitions(notebook)
     space["vocab"] = names.Vocabulary(words)
     space["train_words"], space["dev_words"], _ = names.split_words(words)

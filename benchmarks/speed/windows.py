@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from tqdm import tqdm
 
+from benchmarks.speed.alternate import alternate, ratio, spread
 from zth_helpers.name_lists import load_names
 from zth_helpers.names import Vocabulary, context_windows
 
@@ -37,47 +37,30 @@ def loop(words: list[str], vocab: Vocabulary, block_size: int) -> tuple[torch.Te
     return torch.tensor(X), torch.tensor(Y)
 
 
-def timed(call: Callable, *arguments) -> tuple[float, object]:
-    start = time.perf_counter()
-    result = call(*arguments)
-    return time.perf_counter() - start, result
-
-
 def measure(runs: dict[int, int] = RUNS, block_size: int = 3) -> list[dict]:
     """A row per list length and number of threads: seconds of both, in turn, and their ratio, its range."""
     names, before = load_names("shipped"), torch.get_num_threads()
-    vocab = Vocabulary(names)
-    rows = []
-    with tqdm(total=sum(times * n for times, n in runs.items()), desc="context windows", leave=False) as bar:
-        for times, n in runs.items():
-            words = names * times
-            slow, fast = [], {threads: [] for threads in THREADS}
-            context_windows(words, vocab, block_size)  # a virtual machine's fresh memory is slow
-            for _ in range(n):
-                for threads in THREADS:
-                    torch.set_num_threads(threads)
-                    gc.collect()  # so that neither pays for the other's garbage
-                    seconds, (X, Y) = timed(context_windows, words, vocab, block_size)
-                    fast[threads].append(seconds)
-                seconds, expected = timed(loop, words, vocab, block_size)
-                slow.append(seconds)
-                assert torch.equal(X, expected[0]) and torch.equal(Y, expected[1])
-                del X, Y, expected
-                bar.update(times)
-            for threads in THREADS:
-                ratios = [a / b for a, b in zip(slow, fast[threads])]
-                rows.append(
-                    {
-                        "names": len(words),
-                        "threads": threads,
-                        "runs": n,
-                        "loop_s": statistics.median(slow),
-                        "vectorised_s": statistics.median(fast[threads]),
-                        "ratio": statistics.median(ratios),
-                        "ratio_low": min(ratios),
-                        "ratio_high": max(ratios),
-                    }
-                )
+    vocab, rows = Vocabulary(names), []
+    for times, n in runs.items():
+        words = names * times
+        assert all(
+            map(torch.equal, loop(words, vocab, block_size), context_windows(words, vocab, block_size))
+        )
+
+        def timed(build: Callable, threads: int, words: list[str] = words) -> float:
+            torch.set_num_threads(threads)
+            gc.collect()  # so that neither pays for the other's garbage
+            start = time.perf_counter()
+            build(words, vocab, block_size)
+            return time.perf_counter() - start
+
+        ways = {"loop": lambda timed=timed: timed(loop, 1)}
+        ways |= {str(t): lambda t=t, timed=timed: timed(context_windows, t) for t in THREADS}
+        seconds = alternate(ways, n, f"context windows of {len(words):,} names")
+        for threads in THREADS:
+            fast = seconds[str(threads)]
+            row = dict(names=len(words), threads=threads, runs=n, loop_s=statistics.median(seconds["loop"]))
+            rows.append(row | {"vectorised_s": statistics.median(fast)} | ratio(seconds["loop"], fast))
     torch.set_num_threads(before)
     return rows
 
@@ -89,7 +72,7 @@ def table(rows: list[dict]) -> str:
         fast = 1e3 * row["vectorised_s"]
         lines.append(
             f"| {row['names']:,} | {row['threads']} | {row['loop_s']:.2f} s | {fast:.1f} ms "
-            f"| ×{row['ratio']:.0f} (×{row['ratio_low']:.0f} to ×{row['ratio_high']:.0f}) | {row['runs']} |"
+            f"| {spread(row, 0)} | {row['runs']} |"
         )
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.exercises.answers import checks, exercises_of, rejected, right, stubs
-from zth_helpers import names
+from zth_helpers import name_lists, names
 from zth_helpers.exercises import mlp as ex
 
 NAMES = sorted(exercises_of(ex))

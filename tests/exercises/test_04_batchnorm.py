@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests import exercise_tools as tools
+from tests.exercises import answers as tools
 from zth_helpers.exercises import batchnorm as ex
 
 
@@ -89,7 +89,7 @@ WRONG = [
     ("all_zeros", zeros_end(names=[]), "one does learn"),
     ("all_zeros", zeros_end(names=["bias"]), "is no parameter"),
     ("all_zeros", zeros_end(names=5), "expected names"),
-    ("all_zeros", lambda X, Y, V: "b2", "expected two things"),
+    ("all_zeros", lambda X, Y, V: "b2", "expected 2 things"),
     ("all_zeros", lambda X, Y, V: None, "got None"),
     ("fold_batchnorm", refold(W=lambda W, b, g, be, m, v, e: W * g / v.sqrt()), "without eps"),
     ("fold_batchnorm", refold(W=lambda W, b, g, be, m, v, e: W * g / (v + e)), "square root of the running"),
@@ -112,7 +112,7 @@ WRONG = [
     ("fold_batchnorm", refold(b=lambda W, b, *_: b), "that is the old b"),
     ("fold_batchnorm", refold(b=lambda W, b, *_: b * 0), "largest difference"),
     ("fold_batchnorm", refold(W=lambda W, b, *_: W.T), "is it transposed?"),
-    ("fold_batchnorm", lambda W, *_: W, "expected two tensors"),
+    ("fold_batchnorm", lambda W, *_: W, "expected 2 things"),
     ("fold_batchnorm", lambda W, *_: None, "got None"),
     ("batchnorm_forward", norm(lambda x, g, b, m, v, e: batch(x, g, b, e, correction=0)),
      "n for n - 1: x.var(0)"),
@@ -155,7 +155,7 @@ WRONG = [
     ("batchnorm_forward", norm(infer=lambda x, g, b, m, v, e: 0.9 * m + 0.1 * x.mean(0), part=1),
      "only in training"),
     ("batchnorm_forward", norm(infer=lambda x, g, b, m, v, e: x.var(0), part=2), "largest difference"),
-    ("batchnorm_forward", lambda x, *_: x, "expected three tensors"),
+    ("batchnorm_forward", lambda x, *_: x, "expected 3 things"),
     ("batchnorm_forward", lambda x, *_: None, "got None"),
     ("gain_of", lambda f, z: f(z).square().mean().sqrt(), "root mean square itself"),
     ("gain_of", lambda f, z: 1 / f(z).square().mean(), "the square root is missing"),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests import exercise_tools as tools
+from tests.exercises import answers as tools
 from zth_helpers.exercises import wavenet as ex
 from zth_helpers.layers import BatchNorm1d
 
@@ -183,20 +183,20 @@ def look_at(*places, before=True):
 
 UP = [1, 2, 4, 8]
 WRONG = [
-    ("conv_is_tree", lambda C, L, W, ids: ex.dilated(C, L, W, ids, UP[: len(L)][::-1]),
+    ("conv_is_tree", lambda C, L, W, ids: ex._dilated(C, L, W, ids, UP[: len(L)][::-1]),
      "turned round: 1 first"),
-    ("conv_is_tree", lambda C, L, W, ids: ex.dilated(C, L, W, ids, [1] * len(L)), "here it stays 1"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a, swap=True), "the left neighbour comes first"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a, bias=0.0), "the biases are forgotten"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a, f=lambda x: x), "tanh is forgotten"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a)[:-1], "the last window is missing"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a)[1:], "the first window is missing"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a)[-1:], "the last window alone"),
-    ("conv_is_tree", lambda C, L, W, ids: ex.dilated(C, L, W, ids)[:: 2 ** len(L)], "windows overlap"),
+    ("conv_is_tree", lambda C, L, W, ids: ex._dilated(C, L, W, ids, [1] * len(L)), "here it stays 1"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a, swap=True), "the left neighbour comes first"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a, bias=0.0), "the biases are forgotten"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a, f=lambda x: x), "tanh is forgotten"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a)[:-1], "the last window is missing"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a)[1:], "the first window is missing"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a)[-1:], "the last window alone"),
+    ("conv_is_tree", lambda C, L, W, ids: ex._dilated(C, L, W, ids)[:: 2 ** len(L)], "windows overlap"),
     ("conv_is_tree", tree_by_windows, "the logits are right, but 231 nodes were computed, for 33 windows"),
     ("conv_is_tree", ex.by_windows, "3 nodes for each letter are enough"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a) * 1.001, "largest difference"),
-    ("conv_is_tree", lambda *a: ex.dilated(*a).T, "is it transposed?"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a) * 1.001, "largest difference"),
+    ("conv_is_tree", lambda *a: ex._dilated(*a).T, "is it transposed?"),
     ("causal_convolution", lambda x, W, b, d: join(past_of(x.flip(1), d).flip(1), x, W, b), "pad in front"),
     ("causal_convolution", lambda x, W, b, d: join(x.roll(d, 1), x, W, b), "roll brings the end"),
     ("causal_convolution", lambda x, W, b, d: join(x, past_of(x, d), W, b), "the past comes first"),
@@ -245,7 +245,7 @@ WRONG = [
     ("gated_block", block(skip=lambda t, s, x, p, f, g, r, w: (x + t * s @ r) @ w), "before the residual"),
     ("gated_block", block(lambda t, s, x, p, f, g, r, w: (x * 3 + t * s @ r * 3) / 3), "bit for bit"),
     ("gated_block", block(lambda t, s, x, *_: x), "largest difference"),
-    ("gated_block", lambda x, *_: x, "expected the next block's x and the skip"),
+    ("gated_block", lambda x, *_: x, "expected 2 things, the next block's x and the skip"),
     ("gated_block", lambda x, *_: None, "got None"),
     ("torch_port", ported(forget_statistics), "running mean and variance were not copied"),
     ("torch_port", ported(affine_only), "gamma and beta of the batch norms were not copied"),
@@ -378,7 +378,7 @@ def test_other_right_ways():
 def test_a_net_trained_elsewhere_does_not_beat_the_loss():
     """A global cannot pass: the judge exchanges the letters, and holds other names back."""
     from zth_helpers.name_lists import load_names
-from zth_helpers.names import Vocabulary, context_windows
+    from zth_helpers.names import Vocabulary, context_windows
 
     words = load_names("shipped")
     cheat = Table(*context_windows(words, Vocabulary(words), 8))  # it has seen every name there is

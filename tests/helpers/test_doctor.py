@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from zth_helpers import doctor
+from zth_helpers.course import doctor
 
 
 def test_this_environment_is_healthy():
@@ -45,11 +45,11 @@ def test_a_kernel_of_another_environment_is_seen(tmp_path, monkeypatch):
 
 
 def test_a_changed_names_file_is_seen(tmp_path, monkeypatch):
-    from zth_helpers import names
+    from zth_helpers import name_lists
 
     path = tmp_path / "names.txt"
     path.write_text("emma\nolivia\n")
-    monkeypatch.setattr(names, "SHIPPED", path)
+    monkeypatch.setattr(name_lists, "SHIPPED", path)
     assert doctor.names()[0] is False
     path.unlink()
     fine, found, remedy = doctor.names()

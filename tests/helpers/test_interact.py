@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.contour import ContourSet
 from PIL import Image
 
 from zth_helpers import interact
-from zth_helpers.interact.bigram import warmed
+from zth_helpers.interact.distributions import warmed
 from zth_helpers.interact.explorer import typed
 from zth_helpers.interact.micrograd import places, run_backward
-from zth_helpers.interact.wavenet import joined
 from zth_helpers.names import Vocabulary
 from zth_helpers.plots import Figure
 
@@ -28,13 +28,16 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def numbers(explorer) -> dict[str, list[float]]:
-    """Rows of the twin: the first word, and the floats after it."""
-    found = {}
-    for line in explorer.figure.twin.splitlines():
-        head, *rest = line.split()
-        found[head] = [float(x) for x in rest if x.replace(".", "").replace("-", "").isdigit()]
-    return found
+def bars(explorer, panel: int = 0) -> dict[str, float]:
+    """The heights of the bars under their labels."""
+    ax = explorer.figure.axes[panel]
+    across = ax.containers[0].orientation == "horizontal"
+    labels = [label.get_text() for label in (ax.get_yticklabels() if across else ax.get_xticklabels())]
+    return dict(zip(labels, (b.get_width() if across else b.get_height() for b in ax.containers[0])))
+
+
+def words(explorer, panel: int = 0) -> list[str]:
+    return [text.get_text() for text in explorer.figure.axes[panel].texts]
 
 
 def picture(explorer) -> bytes:
@@ -46,7 +49,7 @@ def picture(explorer) -> bytes:
 
 def counting(n: int, word: str = "ab") -> Figure:
     word = typed(word, VOCAB, 4)
-    fig = Figure(2, 1, twin=f"{word} {n}")
+    fig = Figure(2, 1, lambda _: f"{word} {n}")
     fig.add_subplot().plot([0, n])
     return fig
 
@@ -72,7 +75,7 @@ def test_bad_text_leaves_the_picture_and_says_why(bad):
     else:
         assert "empty" in explorer.problem.value
     explorer.controls["word"].value = " BEX "
-    assert explorer.problem.value == "" and explorer.figure.twin == "bex 4"
+    assert explorer.problem.value == "" and str(explorer.figure) == "bex 4"
 
 
 def test_what_is_wrong_with_a_text_is_named():
@@ -149,11 +152,12 @@ def test_backward_pass_moves_step_by_step():
     seen = set()
     for step in range(4):
         explorer.controls["step"].value = step
-        seen.add((picture(explorer), explorer.figure.twin))
-    assert len(seen) == 4 and "step 3 of 3" in explorer.figure.twin
-    assert numbers(explorer)["a"][:2] == [-2.0, -3.0] and numbers(explorer)["b"][:2] == [3.0, -8.0]
+        seen.add((picture(explorer), str(explorer.figure)))
+    assert len(seen) == 4 and "step 3 of 3" in str(explorer.figure)
+    shown = words(explorer)
+    assert "a\ndata -2.0000\ngrad -3.0000" in shown and "b\ndata 3.0000\ngrad -8.0000" in shown
     explorer.controls["graph"].value = "sum"  # a shorter one: stays at its end
-    assert "step 1 of 1" in explorer.figure.twin
+    assert "step 1 of 1" in str(explorer.figure)
 
 
 def test_boxes_of_a_graph_do_not_cover_each_other():
@@ -167,13 +171,21 @@ def test_decision_boundary_shows_the_scores():
     X, y = np.array([[0.0, 0.0], [2.0, 1.0], [2.0, 0.0]]), np.array([-1, 1, 1])
     history = [(0.9, 1 / 3), (0.1, 1.0)]
     explorer = interact.decision_boundary([5.0, 1.0], lambda s, p: p[:, 0] - s, X, y, history)
-    assert "loss 0.1000, 100% right" in explorer.figure.twin
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
-    half = [row[1].count("+") / len(row[1]) for row in rows]
-    assert len(set(half)) == 1 and 0.4 < half[0] < 0.6  # the line x = 1 in the middle of -.7 .. 2.7
+    assert "loss 0.1000, 100% right" in str(explorer.figure)
+    [contour] = [
+        c for c in explorer.figure.axes[0].collections if isinstance(c, ContourSet) and list(c.levels) == [0]
+    ]
+    assert contour.get_paths()[0].vertices[:, 0] == pytest.approx(1.0)  # where the score x - 1 changes sign
+    assert rings(explorer) == []
     before = picture(explorer)
     explorer.controls["step"].value = 0  # nowhere positive: no boundary to draw, two points wrong
-    assert "+" not in explorer.figure.twin.split("to 2.7")[1] and picture(explorer) != before
+    assert rings(explorer) == [[2.0, 1.0], [2.0, 0.0]] and picture(explorer) != before
+
+
+def rings(explorer) -> list[list[float]]:
+    """The points that are ringed as wrong."""
+    marked = [c for c in explorer.figure.axes[0].collections if c.get_label() == "wrong"]
+    return marked[0].get_offsets().tolist() if marked else []
 
 
 # -- lectures 2, 3, 6 ------------------------------------------------------------------------------------
@@ -206,9 +218,11 @@ def test_bigram_row():
     explorer.controls["temperature"].value = 2.0
     p = ((N[VOCAB.stoi["b"]] + 10).double()).sqrt()
     p /= p.sum()
-    for letter, (shown,) in list(numbers(explorer).items())[2:10]:
-        assert shown == pytest.approx(p[VOCAB.stoi[letter]].item(), abs=5e-5)
-    assert torch.allclose(drawn[-1][VOCAB.stoi["b"]], p) and "maria, bob" in explorer.figure.twin
+    assert list(bars(explorer).values()) == pytest.approx(p.tolist())
+    assert list(bars(explorer)) == list(VOCAB.stoi)
+    as_counted = [b.get_height() for b in explorer.figure.axes[0].containers[1]]
+    assert as_counted == pytest.approx(smoothed(N, 0)[VOCAB.stoi["b"]].tolist())
+    assert torch.allclose(drawn[-1][VOCAB.stoi["b"]], p) and words(explorer, 1) == ["maria\nbob"]
     explorer.controls["letter"].value = "ab"
     assert BELOW in explorer.problem.value
 
@@ -223,10 +237,9 @@ def test_next_character_sees_the_last_three():
     explorer = interact.next_character(predict, VOCAB, 3, start="b")
     assert VOCAB.decode(seen[-1][0]) == "..b"
     explorer.controls["so_far"].value = "Maria"
-    assert VOCAB.decode(seen[-1][0]) == "ria" and "“ria”" in explorer.figure.twin
+    assert VOCAB.decode(seen[-1][0]) == "ria" and "“ria”" in str(explorer.figure)
     p = F.softmax(W[VOCAB.stoi["a"]] + W[VOCAB.stoi["r"]], 0)
-    best = VOCAB.itos[p.argmax().item()]
-    assert numbers(explorer)[best] == [pytest.approx(p.max().item(), abs=5e-5)]
+    assert list(bars(explorer).values()) == pytest.approx(p.tolist())
     before = picture(explorer)
     for bad in ("", "zzz", "a" * 21):
         explorer.controls["so_far"].value = bad
@@ -239,12 +252,12 @@ def test_embedding_names_the_nearest():
     explorer.controls["letter"].value = "r"
     i = VOCAB.stoi["r"]
     distances = {VOCAB.itos[j]: math.dist(C[i].tolist(), C[j].tolist()) for j in range(V) if j != i}
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
-    assert [row[0] for row in rows] == sorted(distances, key=distances.get)
-    assert all(float(row[1]) == pytest.approx(distances[row[0]], abs=6e-4) for row in rows)
+    nearest = sorted(distances, key=distances.get)[:10]
+    assert bars(explorer, 1) == pytest.approx({letter: distances[letter] for letter in nearest}, rel=1e-5)
+    assert list(bars(explorer, 1)) == nearest
     explorer.controls["across"].value = 3
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
-    assert all(float(row[2]) == pytest.approx(C[VOCAB.stoi[row[0]], 3].item(), abs=6e-3) for row in rows)
+    at = {t.get_text(): t.get_position() for t in explorer.figure.axes[0].texts}
+    assert at == {c: tuple(C[j, [3, 1]].double().tolist()) for j, c in VOCAB.itos.items()}
 
 
 def test_temperature_marks_copies_and_asks_for_names_at_it():
@@ -257,23 +270,24 @@ def test_temperature_marks_copies_and_asks_for_names_at_it():
     explorer = interact.temperature(torch.zeros(V), sample, VOCAB, ["maria"])
     explorer.controls["temperature"].value = 0.5
     assert asked == [(12, 1.0), (12, 0.5)]
-    assert "maria ✓, dxo," in explorer.figure.twin and f"entropy {math.log(V):.2f}" in explorer.figure.twin
+    assert words(explorer, 1)[0].startswith("maria ✓\ndxo\n") and f"entropy {math.log(V):.2f}" in str(
+        explorer.figure
+    )
 
 
 def test_name_tree_shows_what_is_seen_at_each_place():
     W = torch.randn(V, V, generator=generator())
     explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB, block_size=4, start="maria")
     explorer.controls["place"].value = 5
-    rows = [line.split() for line in explorer.figure.twin.splitlines()[2:]]
-    assert [row[1] for row in rows] == ["....", "...m", "..ma", ".mar", "mari", "aria"]
-    assert [row[2] for row in rows] == list("maria.")
-    for row, last in zip(rows, ".maria"):
-        assert float(row[3]) == pytest.approx(
-            F.softmax(W[VOCAB.stoi[last]], 0)[VOCAB.stoi[row[2]]].item(), abs=6e-4
-        )
-    assert joined("aria") == "a r i a → ar ia → aria" and joined("aria") in explorer.figure.twin
+    tree, expected = explorer.figure.axes[:2]
+    nodes = [text.get_text() for text in tree.texts if len(text.get_text()) in (2, 4)]
+    assert nodes == ["ar", "ia", "aria"]
+    P = torch.stack([F.softmax(W[VOCAB.stoi[last]], 0) for last in ".maria"])
+    np.testing.assert_allclose(expected.images[0].get_array(), P, rtol=1e-6)
+    [ring] = expected.collections
+    assert ring.get_offsets().tolist() == [[VOCAB.stoi[c], i] for i, c in enumerate("maria.")]
     explorer.controls["place"].value = 15  # beyond the end: stays at the end
-    assert "maria, place 5" in explorer.figure.twin
+    assert "before place 5" in explorer.figure.axes[0].get_title()
     before = picture(explorer)
     for bad in ("", "...", "a.b", "zoe", "a" * 16):
         explorer.controls["name"].value = bad
@@ -293,10 +307,15 @@ def test_init_gain_measures_the_layers():
     explorer.controls["gain"].value = 3.0
     explorer.controls["batchnorm"].value = True
     h = np.tanh(3 * x.double().numpy())
-    found = numbers(explorer)
-    assert found["1"] == pytest.approx([h.mean(), h.std(ddof=1), (abs(h) > 0.97).mean(), 0], abs=6e-4)
-    assert found["2"][2:] == [1.0, 20.0]  # all flat: 20 dead columns
-    assert f"first loss 4.10, expected ln {V} = {math.log(V):.2f}" in explorer.figure.twin
+    top, first, second = explorer.figure.axes
+    density, _ = np.histogram(h, bins=60, range=(-1, 1), density=True)
+    assert top.lines[0].get_ydata() == pytest.approx(density)
+    flat = (abs(h) > 0.97).mean()
+    assert top.lines[0].get_label() == f"tanh 1: std {h.std(ddof=1):.2f}, saturated {flat:.1%}"
+    np.testing.assert_array_equal(first.images[0].get_array(), abs(h) > 0.97)
+    assert first.images[0].get_cmap().name == "gray"  # what is flat is white
+    assert second.images[0].get_array().all()
+    assert f"first loss 4.10, expected ln {V} = {math.log(V):.2f}" in str(explorer.figure)
 
 
 def test_batch_norm_moves_all_when_one_moves():
@@ -305,8 +324,9 @@ def test_batch_norm_moves_all_when_one_moves():
     explorer.controls["first"].value = 20.0
     moved = np.array([20.0, 2.0, -3.0, 4.0, -1.5])
     expected = (moved - moved.mean()) / moved.std(ddof=1)
-    found = numbers(explorer)
-    assert [found[str(i)][1] for i in range(5)] == pytest.approx(expected, abs=6e-3)
+    before, after = explorer.figure.axes[0].collections[:2]
+    assert before.get_offsets()[:, 0].tolist() == moved.tolist()
+    assert after.get_offsets()[:, 0].tolist() == pytest.approx(expected)
     assert x[0] == 1.0  # the notebook's tensor is not touched
     with pytest.raises(ValueError, match="shape"):
         interact.batch_norm(torch.zeros(3, 2))
@@ -321,12 +341,12 @@ def test_gradients_agree_or_not():
     (x**2 + 0 * b).sum().backward()
     formulas = "x | x | 2 * x\nb | parameter | 0"
     explorer = interact.gradients({"x": x, "b": b}, {"x": 2 * x, "b": b.grad}, formulas, start="x")
-    assert "(5, 3)" in explorer.figure.twin and "2 * x" in explorer.figure.twin
-    assert "the same up to rounding" in explorer.figure.twin
+    assert "(5, 3)" in str(explorer.figure) and "2 * x" in str(explorer.figure)
+    assert "the same up to rounding" in str(explorer.figure)
     explorer.controls["name"].value = "b"
-    assert "which is to say 0" in explorer.figure.twin
+    assert "which is to say 0" in str(explorer.figure)
     wrong = interact.gradients({"x": x}, {"x": x}, "x | x | x", start="x")
-    assert f"differ by {x.abs().max():.1e}" in wrong.figure.twin
+    assert f"differ by {x.abs().max():.1e}" in str(wrong.figure)
 
 
 @pytest.mark.parametrize("formulas", ["x | x", "y | y | y", "a | x | x | x"])

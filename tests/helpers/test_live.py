@@ -12,10 +12,12 @@ import torch
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from zth_helpers import live as room
+from zth_helpers import live
+from zth_helpers import screen as room
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
-from zth_helpers.screen import live, picture
+from zth_helpers.plots import Figure
+from zth_helpers.plots.dashboard import dashboard as picture
 
 DRAWING, STEP = 0.1, 0.01  # seconds on the clock of the tests
 
@@ -53,7 +55,7 @@ class Notebook:
         monkeypatch.setattr(room, "in_notebook", lambda: True)
         monkeypatch.setenv("ZTH_QUIET", "1" if quiet else "0")
         monkeypatch.setattr(room.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(room.Figure, "png", lambda figure: self.draw())
+        monkeypatch.setattr(Figure, "png", lambda figure: self.draw())
         monkeypatch.setattr(IPython.display, "DisplayHandle", lambda: self)
         monkeypatch.setattr(IPython.display, "display", self.keep)
 
@@ -67,6 +69,12 @@ class Notebook:
         self.times.append(self.now)
 
     display = update = keep
+
+
+def last_step(figure) -> int:
+    """How many steps the loss panel of a figure has seen."""
+    found = re.match(r"Loss after ([\d,]+) steps", figure.axes[2].get_title())
+    return int(found[1].replace(",", "")) if found else 0
 
 
 @pytest.fixture
@@ -85,11 +93,11 @@ def test_redraws_in_place_seldom_enough(notebook):
     assert notebook.drawn > 3 and len(notebook.shown) == notebook.drawn + 1
     assert np.diff(notebook.times[:-1]).min() >= 0.5
     assert notebook.drawn * DRAWING < 0.1 * 1000 * STEP
-    assert notebook.shown[-1].twin.startswith("1000 steps")  # in the end the whole figure, with its numbers
+    assert last_step(notebook.shown[-1]) == 1000  # in the end the whole figure, with its numbers
 
 
 def test_quick_drawings_come_at_most_twice_a_second(notebook, monkeypatch):
-    monkeypatch.setattr(room.Figure, "png", lambda figure: b"png")  # takes no time at all
+    monkeypatch.setattr(Figure, "png", lambda figure: b"png")  # takes no time at all
     training = Training()
     for _ in live(training.mon, 500):
         training.step()
@@ -105,12 +113,12 @@ def test_interrupted_it_keeps_figure_and_data(notebook, stop):
             training.step()
             if i == 42:
                 raise stop
-    assert notebook.shown[-1].twin.startswith("43 steps")
+    assert last_step(notebook.shown[-1]) == 43
     assert len(training.mon.losses) == 43 and training.mon.steps.tolist() == [0, 10, 20, 30, 40]
     again = Training()  # the cell is run again
     for _ in live(again.mon, 7):
         again.step()
-    assert notebook.shown[-1].twin.startswith("7 steps")
+    assert last_step(notebook.shown[-1]) == 7
 
 
 def test_quiet_shows_the_last_picture_alone(monkeypatch, capsys):
@@ -118,7 +126,7 @@ def test_quiet_shows_the_last_picture_alone(monkeypatch, capsys):
     for _ in live(training.mon, 30):
         training.step()
         notebook.now += 1
-    assert [figure.twin.splitlines()[0][:8] for figure in notebook.shown] == ["30 steps"]
+    assert [last_step(figure) for figure in notebook.shown] == [30]
     assert capsys.readouterr().out == ""
 
 
@@ -132,21 +140,27 @@ def test_a_script_has_the_bar_alone(monkeypatch, capsys):
     assert "short run" in printed and len(training.mon.losses) == 5
 
 
-def test_the_picture_has_the_monitors_numbers():
+def test_the_picture_draws_the_monitors_numbers():
     training = Training()
     for _ in range(31):
         training.step()
     fig, mon = picture(training.mon), training.mon
-    lines = [re.split(r"  +", line.strip()) for line in fig.twin.splitlines()]
-    tanh = next(line for line in lines if line[0] == "3 Tanh")
-    expected = [mon.outputs.std[-1, 3], mon.outputs.saturated[-1, 3], mon.gradients.std[-1, 3]]
-    assert [float(x) for x in tanh[1:]] == pytest.approx(expected, rel=1e-3)
-    weight = next(line for line in lines if line[0] == "2 Linear weight")
-    assert float(weight[2]) == pytest.approx(np.log10(mon.update_data[-1, 2]), rel=1e-3)
-    assert f"loss {mon.losses[0]:.4f}" in fig.twin
-    assert len(fig.axes) == 4
+    outputs, gradients, loss, updates = fig.axes
+    for ax, seen in ((outputs, mon.outputs), (gradients, mon.gradients)):
+        assert [line.get_label().split(":")[0] for line in ax.lines] == ["1 Tanh", "3 Tanh"]
+        for line, i in zip(ax.lines, (1, 3)):
+            width = seen.edges[-1, i, 1] - seen.edges[-1, i, 0]
+            np.testing.assert_allclose(
+                line.get_ydata(), seen.hist[-1, i] / seen.hist[-1, i].sum() / width, rtol=1e-4
+            )
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), mon.losses)
+    assert loss.get_title() == f"Loss after 31 steps: {mon.losses.mean():.4f} (mean of the last 31)"
+    weights = [line for line in updates.lines if "weight" in line.get_label()]
+    assert [line.get_label() for line in weights] == ["0 Linear weight 4×8", "2 Linear weight 8×8"]
+    np.testing.assert_allclose(weights[1].get_ydata(), np.log10(mon.update_data[:, 2]), rtol=1e-6)
+    assert list(updates.lines[-1].get_ydata()) == [-3, -3]
     for ax in fig.axes:
-        assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel() and ax.lines
+        assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel()
 
 
 def words(fig) -> str:
@@ -155,7 +169,7 @@ def words(fig) -> str:
 
 def test_before_the_first_step_and_with_less_to_show():
     training = Training()
-    assert "no step yet" in words(picture(training.mon)) and picture(training.mon).twin == "no step yet"
+    assert "no step yet" in words(picture(training.mon)) and "no step yet" in str(picture(training.mon))
     training.step(retain=False, lr=None)
     fig = picture(training.mon)
     assert "mon.retain_grads()" in words(fig) and "lr=lr" in words(fig)
@@ -168,14 +182,14 @@ def test_a_loss_that_is_nan_does_not_stop_the_picture():
         training.step()
     training.parameters[0].data[:] = float("nan")
     training.step()
-    assert picture(training.mon).png() and "nan" in picture(training.mon).twin
+    assert picture(training.mon).png() and "steps: nan" in str(picture(training.mon))
 
 
 def test_a_saved_run_holds_one_picture(tmp_path, monkeypatch):
     """In a real kernel, without ZTH_QUIET: bar gone, one output, the last state, with its numbers."""
     monkeypatch.setenv("ZTH_QUIET", "0")
     code = (
-        "import time\nfrom tests.test_live import Training\nfrom zth_helpers.screen import live\n"
+        "import time\nfrom tests.helpers.test_live import Training\nfrom zth_helpers import live\n"
         "training = Training()\nfor _ in live(training.mon, 60):\n    training.step()\n    time.sleep(0.02)"
     )
     saved = new_notebook(cells=[new_code_cell(code)])
@@ -185,4 +199,4 @@ def test_a_saved_run_holds_one_picture(tmp_path, monkeypatch):
     ).execute()
     nbformat.validate(saved)
     pictures = [o for o in saved.cells[0].outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1 and pictures[0].data["text/plain"].startswith("60 steps")
+    assert len(pictures) == 1 and "mean of the last 50" in pictures[0].data["text/plain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import os
 import re
@@ -13,8 +14,9 @@ import pooch
 import pytest
 import tqdm
 
-from zth_helpers import names
+from zth_helpers import name_lists
 from zth_helpers.name_lists import load_names
+from zth_helpers.settings import ROOT
 
 LIST = "\n".join(f"name{'abcdefgh'[i % 8] * (i // 8 % 9)}" for i in range(5000)).encode()
 
@@ -49,11 +51,10 @@ def server():
 def cache(server, tmp_path, monkeypatch) -> Path:
     """An empty cache that does not exist yet; LIST stands for the lecture's list."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(names, "source", None)
-    monkeypatch.setattr(names, "LECTURE_URL", f"http://127.0.0.1:{server.server_port}/names.txt")
-    monkeypatch.setattr(names, "LECTURE_SHA256", names.sha256(LIST))
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
-    return tmp_path / "cache" / "zth_helpers"
+    monkeypatch.setattr(name_lists, "LECTURE_URL", f"http://127.0.0.1:{server.server_port}/names.txt")
+    monkeypatch.setattr(name_lists, "LECTURE_SHA256", hashlib.sha256(LIST).hexdigest())
+    monkeypatch.setattr(name_lists, "_keep", lambda: tmp_path / "cache" / "lecture")
+    return tmp_path / "cache" / "lecture"
 
 
 def kept(cache: Path) -> list[str]:
@@ -68,15 +69,13 @@ def refused(error: type[Exception]) -> str:
     assert name_lists.LECTURE_URL in text
     assert "Put a copy of it anywhere and name that instead: ZTH_NAMES=/path/to/names.txt" in text
     assert caught.value.__cause__ is None and caught.value.__suppress_context__  # one error, not a chain
-    assert names.source is None
     return text
 
 
 def test_good_file_is_kept_and_used_without_a_network(server, cache, monkeypatch, capsys):
     monkeypatch.setenv("ZTH_NAMES", "lecture")
     monkeypatch.setenv("ZTH_QUIET", "0")
-    assert load_names() == LIST.decode().split("\n")
-    assert names.source == "lecture"
+    assert load_names() == LIST.decode().split("\n") and load_names().source == "lecture"
     assert kept(cache) == ["names_lecture.txt"]
     assert (cache / "names_lecture.txt").read_bytes() == LIST
     server.answer = 500, 0, b""
@@ -89,8 +88,21 @@ def test_good_file_is_kept_and_used_without_a_network(server, cache, monkeypatch
 def test_file_named_by_the_user_counts_and_needs_no_server(server, tmp_path):
     copy = tmp_path / "copy.txt"
     copy.write_bytes(LIST.replace(b"\n", b"\r\n") + b"\r\n")
-    load_names(copy)
-    assert names.source == "lecture" and server.requests == 0
+    assert load_names(copy).source == "lecture" and server.requests == 0
+
+
+def test_once_fetched_it_is_the_default(server, monkeypatch):
+    monkeypatch.delenv("ZTH_NAMES")
+    assert load_names().source == "shipped" and server.requests == 0  # never fetched unasked
+    name_lists.lecture_list()
+    assert load_names().source == "lecture" and load_names("shipped").source == "shipped"
+
+
+def test_a_checkout_keeps_it_beside_its_own_list_where_git_ignores_it(monkeypatch):
+    monkeypatch.undo()
+    kept_in = name_lists._keep().relative_to(ROOT)
+    assert kept_in == Path("data/lecture")
+    assert f"{kept_in}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_damaged_cache_is_loaded_again(cache):
@@ -126,7 +138,9 @@ def test_error_status(server, cache, status):
 def test_refused_connection(cache, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(names, "LECTURE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/names.txt")
+        monkeypatch.setattr(
+            name_lists, "LECTURE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/names.txt"
+        )
     assert re.search(r"refused\S*\n", refused(ConnectionError))
     assert kept(cache) == []
 

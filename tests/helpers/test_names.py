@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zth_helpers import names
+from zth_helpers import name_lists
 from zth_helpers.name_lists import SHIPPED, load_names
 from zth_helpers.names import Vocabulary, context_windows, split_words
 
@@ -32,8 +32,7 @@ def lecture_windows(words, vocab, block_size):
 
 
 @pytest.fixture(autouse=True)
-def no_source(monkeypatch):
-    monkeypatch.setattr(names, "source", None)
+def no_settings(monkeypatch):
     monkeypatch.delenv("ZTH_NAMES", raising=False)
 
 
@@ -54,18 +53,18 @@ def lecture_file() -> Path:
 def test_shipped_list_is_the_default():
     words = load_names()
     assert words == SHIPPED.read_text().splitlines() == load_names("shipped")
-    assert names.source == "shipped"
+    assert words.source == "shipped" and words.differs == "its list"
+    assert words.about == "22,527 names from the course's own list; ZTH_NAMES=lecture takes the lecture's"
 
 
 def test_environment_names_the_list(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("anna\nbo\n")
     monkeypatch.setenv("ZTH_NAMES", str(tmp_path / "mine.txt"))
-    assert load_names() == ["anna", "bo"]
-    assert names.source == "own"
+    assert load_names() == ["anna", "bo"] and load_names().source == "own"
+    assert load_names().about == "2 names from your list"
     assert len(load_names("shipped")) > 20_000  # an argument wins
     monkeypatch.setenv("ZTH_NAMES", "")
-    load_names()
-    assert names.source == "shipped"
+    assert load_names().source == "shipped"
 
 
 def test_home_is_understood(tmp_path, monkeypatch):
@@ -78,18 +77,9 @@ def test_home_is_understood(tmp_path, monkeypatch):
 def test_content_decides_which_list_it_is(tmp_path):
     copy = tmp_path / "copy.txt"
     copy.write_bytes(b"\xef\xbb\xbf" + SHIPPED.read_bytes().replace(b"\n", b"\r\n"))
-    load_names(copy)
-    assert names.source == "shipped"
+    assert load_names(copy).source == "shipped"
     copy.write_bytes(SHIPPED.read_bytes() + b"zz\n")
-    load_names(copy)
-    assert names.source == "own"
-
-
-def test_refused_list_leaves_the_source(tmp_path):
-    load_names()
-    with pytest.raises(OSError):
-        load_names(tmp_path / "missing")
-    assert names.source == "shipped"
+    assert load_names(copy).source == "own"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +87,8 @@ def test_refused_list_leaves_the_source(tmp_path):
     [
         (b"Anna\nBOB\n", ["anna", "bob"]),
         ("René\nÅsa\nΓιώργος\n".encode(), ["rené", "åsa", "γιώργος"]),
+        ("İbrahim\nIŞIK\n".encode(), ["ibrahim", "işik"]),  # a small i, and no letter more
+        ("ශ්\u200dරී\nمی\u200cنا\n".encode(), ["ශ්\u200dරී", "می\u200cنا"]),  # joiners are spelling
         ("rene\u0301\n".encode(), ["rené"]),  # letter and accent apart, as macOS writes them
         ("हिन्दी\n".encode(), ["हिन्दी"]),
         (b"\n\nanna\n  \n\tbo \n\n", ["anna", "bo"]),
@@ -111,7 +103,6 @@ def test_own_list(tmp_path, data, words):
     path = tmp_path / "mine.txt"
     path.write_bytes(data)
     assert load_names(path) == words
-    assert names.source == "own"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +134,7 @@ def test_directory_and_missing_file(tmp_path, monkeypatch):
         load_names(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.txt: check the path \(and ZTH_NAMES"):
         load_names("nowhere.txt")
-    monkeypatch.setattr(names, "SHIPPED", tmp_path / "names.txt")
+    monkeypatch.setattr(name_lists, "SHIPPED", tmp_path / "names.txt")
     with pytest.raises(FileNotFoundError, match="git checkout data/names"):
         load_names()
 
@@ -291,7 +282,7 @@ def test_window_errors(words, block_size, error, message):
 
 def test_the_lectures_list(lecture_file):
     words = load_names(lecture_file)
-    assert names.source == "lecture"
+    assert words.source == "lecture" and words.differs == ""
     assert (len(words), len(set(words)), len(Vocabulary(words))) == (32_033, 29_494, 27)
     parts = split_words(words)
     assert [len(part) for part in parts] == [25_626, 3_203, 3_204]

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from zth_helpers import work
+from zth_helpers.course import own_copies as work
 
 SOLVED = (
     "from zth_helpers.exercises.exercise import exercise\n"

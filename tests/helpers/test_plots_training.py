@@ -9,7 +9,7 @@ from matplotlib import _pylab_helpers
 from matplotlib.artist import Artist
 from torch import nn
 
-from tests.test_monitor import mlp, train
+from tests.helpers.test_monitor import mlp, train
 from zth_helpers import plots
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
@@ -47,8 +47,14 @@ def test_each_shows_alone_and_in_pairs(figure, mons):
         assert all(ax.get_title() and ax.get_xlabel() for ax in fig.axes if ax.get_title() or ax.lines)
         assert len(str(fig).splitlines()) > 2 and "nan" not in str(fig)
     assert "meh" in str(pair) and "good" in str(pair) and "meh" not in str(alone)
-    rows = {line.split("  ", 1)[-1].strip() for line in str(pair).splitlines()}
-    assert {" ".join(r.split()) for r in str(alone).splitlines()[2:]} <= {" ".join(r.split()) for r in rows}
+    drawn = [ax for ax in alone.axes if ax.lines or ax.images]
+    both = [ax for ax in pair.axes if ax.lines or ax.images]
+    for a, b in zip(drawn, both):  # the first of the pair is drawn as it is alone
+        assert [line.get_label() for line in a.lines] == [line.get_label() for line in b.lines]
+        for x, y in zip(a.lines, b.lines):
+            np.testing.assert_array_equal(x.get_ydata(), y.get_ydata())
+        for x, y in zip(a.images, b.images):
+            np.testing.assert_array_equal(x.get_array(), y.get_array())
 
 
 def test_histograms_draw_the_recorded_densities(mons):
@@ -67,18 +73,11 @@ def test_histograms_draw_the_recorded_densities(mons):
     )
 
 
-def test_the_twin_holds_the_numbers(mons):
+def test_it_reads_as_it_is_drawn(mons):
     mon = mons["good"]
     lines = str(plots.activation_histograms(mon)).splitlines()
-    assert lines[0] == "outputs of Tanh layers, step 4" and lines[1].split() == [
-        "layer",
-        "mean",
-        "std",
-        "saturated",
-    ]
-    mean, std, saturated = (float(x) for x in lines[2].split()[2:])
-    assert mean == pytest.approx(mon.outputs.mean[-1, 2], abs=1e-3 * std)  # further digits are noise
-    assert (std, saturated) == pytest.approx((mon.outputs.std[-1, 2], mon.outputs.saturated[-1, 2]), rel=1e-3)
+    assert lines[0] == "outputs of Tanh layers, step 4" and lines[1] == "x: output; y: density"
+    assert lines[3].startswith(labels(plots.activation_histograms(mon))[0])
     assert str(plots.activation_histograms(mon, at=0)).startswith("outputs of Tanh layers, step 0")
 
 
@@ -107,11 +106,14 @@ def test_heatmap_draws_layers_by_steps(mons):
     mon = mons["good"]
     axes = [ax for ax in plots.statistics_heatmap(mon).axes if ax.images]
     assert [ax.get_title() for ax in axes][1] == "saturated or dead share"
-    np.testing.assert_allclose(axes[0].images[0].get_array(), np.log10(mon.outputs.std).T)
+    with np.errstate(divide="ignore"):
+        maps = np.log10(mon.outputs.std), mon.outputs.saturated, np.log10(mon.gradients.std)
+    for ax, values in zip(axes, maps):
+        np.testing.assert_allclose(ax.images[0].get_array().filled(np.nan), values.T)
     assert [t.get_text() for t in axes[0].get_yticklabels()] == mon.layer_names
 
 
-def test_more_layers_than_colours_are_picked_evenly_and_the_twin_has_all():
+def test_more_layers_than_colours_are_picked_evenly():
     layers = [f(20, 20) if f is Linear else f() for _ in range(20) for f in (Linear, Tanh)]
     mon = Monitor(layers, every=1)
     x = torch.randn(8, 20)
@@ -124,7 +126,6 @@ def test_more_layers_than_colours_are_picked_evenly_and_the_twin_has_all():
     fig = plots.activation_histograms(mon)
     drawn = [label.split(":")[0] for label in labels(fig)]
     assert len(drawn) == 8 and drawn[0] == "1 Tanh" and drawn[-1] == "39 Tanh"
-    assert len(str(fig).splitlines()) == 22
 
 
 def test_networks_without_activation_layers_show_all_layers():
@@ -134,7 +135,7 @@ def test_networks_without_activation_layers_show_all_layers():
     loss.backward()
     mon.step(loss)
     assert str(plots.activation_histograms(mon)).startswith("outputs of Linear layers")
-    assert "–" in str(plots.activation_histograms(mon))  # no saturation there
+    assert "saturated" not in str(plots.activation_histograms(mon))
     with pytest.raises(ValueError, match="lr=lr"):
         plots.update_ratios(mon)
 

@@ -1,4 +1,4 @@
-"""A learner's hands on a notebook: cells run twice, sections run again, knobs turned, other lists of names."""
+"""A learner's hands on a notebook: cells and sections run again, knobs turned, other lists of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lessons are made to be touched: nothing that a learner does to one ends in an error (a ✗ from check may)."""
+"""Lessons are made to be touched: nothing that a learner does to one ends in an error."""
 
 from __future__ import annotations
 
@@ -69,5 +69,4 @@ def test_another_list_of_names(name, words, monkeypatch, tmp_path):
 def test_knobs_have_two_other_values(name):
     for knob in lesson.knobs(lesson.read(name)):
         assert len(set(knob.others)) >= 2, knob.line
-        default = eval(knob.line.partition("=")[2].partition("#")[0], {"__builtins__": {}})
-        assert default not in knob.others, knob.line
+        assert knob.default not in knob.others, knob.line

@@ -1,4 +1,4 @@
-"""`python -m zth_helpers doctor`: is this environment fit for the course, and if not, what to do."""
+"""Is this environment fit for the course, and if not, what to do? Which names will it use?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Row = tuple[bool, str, str]  # fine?, what was found, what to do if not
 INSTALL = "run `make lab`, or `pip install -c constraints.txt -e .` in this environment"
 
 
-def python() -> Row:
+def _python() -> Row:
     found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro} ({sys.prefix})"
     return sys.version_info >= (3, 11), found, "install Python 3.11 or newer: make lab PYTHON=python3.12"
 
 
-def torch_build() -> Row:
+def _torch_build() -> Row:
     try:
         import torch
     except ImportError as error:
@@ -75,7 +75,7 @@ def names() -> Row:
     return digest == SHIPPED_SHA256, found, "it is not the shipped list: git checkout data/names.txt"
 
 
-def threads() -> Row:
+def _threads() -> Row:
     try:
         import torch
     except ImportError:
@@ -84,15 +84,34 @@ def threads() -> Row:
 
 
 CHECKS: dict[str, Callable[[], Row]] = {
-    "Python": python,
-    "torch": torch_build,
+    "Python": _python,
+    "torch": _torch_build,
     "kernel": kernel,
     "JupyterLab": lambda: version_of("jupyterlab", 4),
     "ipywidgets": lambda: version_of("ipywidgets", 8),
     "graph renderer": renderer,
     "names": names,
-    "threads": threads,
+    "threads": _threads,
 }
+
+
+def say_names() -> int:
+    """One line: which list the notebooks will use. Tries for a few seconds to fetch the lecture's."""
+    from zth_helpers import settings
+    from zth_helpers.name_lists import lecture_list, load_names
+
+    missing = ""
+    if settings.names_wanted() is None:
+        try:
+            lecture_list(timeout=3)
+        except OSError as error:  # ConnectionError is one
+            missing = f" ({str(error).splitlines()[0]})"
+    try:
+        print(f"names: {load_names().about}{missing}")
+    except (OSError, ValueError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def main() -> int:

@@ -89,9 +89,7 @@ def compare(
     else:
         ending = " ✓" if same else f" ≠ {differs}" if differs else " ✗"
     print(f"{what} {number(ours, _digits(theirs))} · lecture {_as_written(theirs)}{ending}")
-    if not other:
-        row = {"kind": "published", "what": what, "lecture": theirs, "measured": ours}
-        _record(row | {"difference": _difference(ours, theirs), "same": same, "tol": tol, "differs": differs})
+    _record(_row("published", what, ours, theirs, same, other) | {"differs": differs})
 
 
 def recomputed(what: str, measured: Any, expected: Any, *made_with: MadeWith, tol: float = 0.005) -> None:
@@ -101,10 +99,8 @@ def recomputed(what: str, measured: Any, expected: Any, *made_with: MadeWith, to
     """
     ours, theirs = _plain(measured), _plain(expected)
     print(f"{what} {number(ours, _digits(theirs))}")
-    if not any(made.differs for made in made_with):
-        row = {"kind": "recomputed", "what": what, "lecture": theirs, "measured": ours}
-        same = _agree(ours, theirs, tol)
-        _record(row | {"difference": _difference(ours, theirs), "same": same, "tol": tol, "differs": None})
+    other = [made.differs for made in made_with if made.differs]
+    _record(_row("recomputed", what, ours, theirs, _agree(ours, theirs, tol), other))
 
 
 def _plain(value: Any) -> Any:
@@ -147,6 +143,12 @@ def _difference(ours: Any, theirs: Any) -> Any:
     if not (isinstance(ours, int | float) and isinstance(theirs, int | float)):
         return None
     return 0 if ours == theirs else ours - theirs
+
+
+def _row(kind: str, what: str, ours: Any, theirs: Any, same: bool, other: list[str]) -> dict[str, Any]:
+    """What `make numbers` reads; `other` says what was not as in the lecture."""
+    row = {"kind": kind, "what": what, "lecture": theirs, "measured": ours, "same": same, "other": other}
+    return row | {"difference": _difference(ours, theirs), "differs": None}
 
 
 def _record(row: dict[str, Any]) -> None:

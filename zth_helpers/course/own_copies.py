@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def lectures(which: str, root: Path = ROOT) -> list[Path]:
+def _lectures(which: str, root: Path = ROOT) -> list[Path]:
     """The notebooks of one lecture ("3" or "03") or of "all": lesson and exercises.
 
     Raises ValueError that lists what there is.
@@ -30,7 +30,7 @@ def lectures(which: str, root: Path = ROOT) -> list[Path]:
     return [q for p in chosen for q in (p, p.parent / "exercises" / p.name) if q.exists()]
 
 
-def ask(path: Path) -> bool:
+def _ask(path: Path) -> bool:
     """Whether to overwrite; without a terminal to ask at, no."""
     if not sys.stdin.isatty():
         return False
@@ -40,14 +40,14 @@ def ask(path: Path) -> bool:
 def start(which: str, root: Path = ROOT) -> int:
     """Copies the notebooks of a lecture to work/, asking before it overwrites anything."""
     try:
-        sources = lectures(which, root)
+        sources = _lectures(which, root)
     except ValueError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 2
     for source in sources:
         target = root / "work" / source.relative_to(root / "notebooks")
         shown = target.relative_to(root)
-        if target.exists() and not ask(shown):
+        if target.exists() and not _ask(shown):
             print(f"· {shown} is kept as you left it")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,14 @@ hard-coded 32 passes. The learner's code runs with autograd switched off.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.checks import call, expect, parts_of, require
+from zth_helpers.exercises.draws import normal
 from zth_helpers.exercises.exercise import Wrong, exercise
 
 Named = Mapping[str, Tensor]
@@ -20,18 +22,12 @@ EPS = 1e-5
 SUM_ROWS = "it was broadcast over the rows, so sum them, and keep the axis: keepdim=True"
 
 
-def normal(seed: int) -> Callable[..., Tensor]:
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
-
-
-def gradients(out: Tensor, incoming: Tensor | None = None, **atoms: Tensor) -> dict[str, Tensor]:
+def _gradients(out: Tensor, incoming: Tensor | None = None, **atoms: Tensor) -> dict[str, Tensor]:
     """Autograd's gradients of the atoms, in the order of the keywords."""
     return dict(zip(atoms, torch.autograd.grad(out, list(atoms.values()), incoming)))
 
 
-def by_hand(answer: Callable, *inputs: object) -> object:
+def _by_hand(answer: Callable, *inputs: object) -> object:
     """The learner's result, computed without autograd."""
     given = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
     try:
@@ -43,7 +39,7 @@ def by_hand(answer: Callable, *inputs: object) -> object:
         raise
 
 
-def judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
+def _judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
     """Compares gradient by gradient, in order; the answer is a dict, or for one gradient a tensor."""
     if len(true) > 1 and got is not None:
         require(isinstance(got, dict), f"expected a dict of {len(true)} gradients, got {type(got).__name__}")
@@ -55,14 +51,10 @@ def judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -
         expect(f"d{name}, {where}", value, want, mistakes.get(name), rtol=1e-5, atol=1e-8)
 
 
-def judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
+def _judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
     """As `judge`, for answers that come as a tuple or list in the order of `true`."""
-    require(got is not None, "got None: is a `return` missing?")
     names = ", ".join("d" + name for name in true)
-    ok = isinstance(got, tuple | list) and len(got) == len(true)
-    kind = f"{len(got)} values" if isinstance(got, tuple | list) else type(got).__name__
-    require(ok, f"expected {len(true)} gradients ({names}), got {kind}")
-    judge(where, dict(zip(true, got)), true, mistakes)
+    _judge(where, dict(zip(true, parts_of(f"the gradients {names}", got, len(true)))), true, mistakes)
 
 
 @exercise(
@@ -77,7 +69,7 @@ def judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Nam
         " dcounts = dprobs * counts_sum_inv + dcounts_sum; dnorm_logits = dcounts * counts.",
     ),
 )
-def softmax_atoms(backward):
+def softmax_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunk A: six gradients from the loss back to norm_logits."""
     for n, K in ((32, 27), (7, 5), (1, 4)):
         rand = normal(n)
@@ -89,9 +81,9 @@ def softmax_atoms(backward):
         probs = counts * counts_sum_inv
         logprobs = probs.log()
         loss = -logprobs[range(n), Y].mean()
-        d = gradients(loss, logprobs=logprobs, probs=probs, counts_sum_inv=counts_sum_inv,
+        d = _gradients(loss, logprobs=logprobs, probs=probs, counts_sum_inv=counts_sum_inv,
                       counts_sum=counts_sum, counts=counts, norm_logits=norm_logits)  # fmt: skip
-        got = by_hand(backward, Y, probs, counts_sum_inv, counts_sum, counts)
+        got = _by_hand(backward, Y, probs, counts_sum_inv, counts_sum, counts)
         each = d["probs"] * counts  # what arrives at counts_sum_inv, not yet summed
         mistakes = {
             "logprobs": {
@@ -125,7 +117,7 @@ def softmax_atoms(backward):
                 "the derivative of exp(x) is exp(x), not x": d["counts"] * norm_logits,
             },
         }
-        judge(f"batch of {n}", got, d, mistakes)
+        _judge(f"batch of {n}", got, d, mistakes)
     return "six of 26 gradients, for batches of 32, 7 and 1"
 
 
@@ -139,14 +131,14 @@ def softmax_atoms(backward):
         " F.one_hot(logits.argmax(1), K).",
     ),
 )
-def max_branch(backward):
+def max_branch(backward: Any) -> str:
     """Lecture 5, exercise 1: logit_maxes and logits, with an incoming gradient that does not cancel."""
     for n, K in ((32, 27), (7, 5), (1, 4)):
         rand = normal(n + 1)
         logits, incoming = rand(n, K).requires_grad_(), rand(n, K)
         logit_maxes = logits.max(1, keepdim=True).values
-        d = gradients(logits - logit_maxes, incoming, logit_maxes=logit_maxes, logits=logits)
-        got = by_hand(backward, incoming, logits)
+        d = _gradients(logits - logit_maxes, incoming, logit_maxes=logit_maxes, logits=logits)
+        got = _by_hand(backward, incoming, logits)
         dmax = d["logit_maxes"]
         winner = F.one_hot(logits.argmax(1), K)
         mistakes = {
@@ -162,7 +154,7 @@ def max_branch(backward):
                 "what arrives at the maximum belongs to one entry of the row, not to all": incoming + dmax,
             },
         }
-        judge(f"batch of {n}", got, d, mistakes)
+        _judge(f"batch of {n}", got, d, mistakes)
     return "two more gradients; here a forgotten branch cannot hide behind rounding"
 
 
@@ -175,7 +167,7 @@ def max_branch(backward):
         "The derivative of tanh, written with its output h, is 1 - h**2.",
     ),
 )
-def linear_tanh(backward):
+def linear_tanh(backward: Any) -> str:
     """Lecture 5, exercise 1, chunks B and C: h, W2, b2 and hpreact from dlogits."""
     for n, width, K in (
         (32, 8, 5),
@@ -186,8 +178,8 @@ def linear_tanh(backward):
         hpreact, W2, b2 = (rand(*s).requires_grad_() for s in ((n, width), (width, K), (K,)))
         dlogits = rand(n, K)
         h = torch.tanh(hpreact)
-        d = gradients(h @ W2 + b2, dlogits, h=h, W2=W2, b2=b2, hpreact=hpreact)
-        got = by_hand(backward, dlogits, h, W2)
+        d = _gradients(h @ W2 + b2, dlogits, h=h, W2=W2, b2=b2, hpreact=hpreact)
+        got = _by_hand(backward, dlogits, h, W2)
         mistakes = {
             "h": {"W2 must be transposed": dlogits @ W2} if width == K else {},
             "W2": {"that is the transpose: h.T @ dlogits": d["W2"].T},
@@ -203,7 +195,7 @@ def linear_tanh(backward):
                 "a tanh lies between hpreact and h: multiply with its derivative": d["h"],
             },
         }
-        judge(f"batch of {n}", got, d, mistakes)
+        _judge(f"batch of {n}", got, d, mistakes)
     return "four more gradients, for batches of 32, 7 and 1, and a square W2"
 
 
@@ -219,7 +211,7 @@ def linear_tanh(backward):
         " mean).",
     ),
 )
-def batchnorm_atoms(backward):
+def batchnorm_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunk D: nine gradients from dhpreact back to hprebn."""
     for n, width in ((32, 6), (7, 4), (2, 3)):
         rand = normal(n + 3)
@@ -233,10 +225,10 @@ def batchnorm_atoms(backward):
         bnvar = bndiff2.sum(0, keepdim=True) / (n - 1)
         bnvar_inv = (bnvar + EPS) ** -0.5
         bnraw = bndiff * bnvar_inv
-        d = gradients(bngain * bnraw + bnbias, dhpreact, bngain=bngain, bnbias=bnbias, bnraw=bnraw,
+        d = _gradients(bngain * bnraw + bnbias, dhpreact, bngain=bngain, bnbias=bnbias, bnraw=bnraw,
                       bnvar_inv=bnvar_inv, bnvar=bnvar, bndiff2=bndiff2, bndiff=bndiff, bnmeani=bnmeani,
                       hprebn=hprebn)  # fmt: skip
-        got = by_hand(backward, dhpreact, bngain, bnraw, bnvar_inv, bnvar, bndiff)
+        got = _by_hand(backward, dhpreact, bngain, bnraw, bnvar_inv, bnvar, bndiff)
         mistakes = {name: {SUM_ROWS: d[name][0]} for name in ("bngain", "bnbias", "bnvar_inv", "bnmeani")}
         mistakes["bngain"]["bnbias and bngain are mixed up: bngain multiplies bnraw"] = d["bnbias"]
         mistakes["bnraw"] = {"it is multiplied with bngain": dhpreact}
@@ -262,7 +254,7 @@ def batchnorm_atoms(backward):
             "missing /n: each row is 1/n of the mean": d["bndiff"] + d["bnmeani"],
             "a hard-coded 32: divide by n": d["bndiff"] + d["bnmeani"] / 32,
         }
-        judge(f"batch of {n}", got, d, mistakes)
+        _judge(f"batch of {n}", got, d, mistakes)
     return "nine more gradients, for batches of 32, 7 and 2"
 
 
@@ -277,7 +269,7 @@ def batchnorm_atoms(backward):
         "dC = torch.zeros_like(C).index_add_(0, X.view(-1), demb.view(-1, C.shape[1]))",
     ),
 )
-def embedding_atoms(backward):
+def embedding_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunks E and F: embcat, W1, b1, emb and C from dhprebn."""
     for n, block, dim, width in ((32, 3, 4, 8), (7, 2, 3, 6), (1, 3, 2, 4)):  # the second W1 is square
         rand = normal(n + 4)
@@ -286,8 +278,8 @@ def embedding_atoms(backward):
         X[0, :2] = 0  # a repeated letter, as in the context of a first letter
         emb = C[X]
         embcat, dhprebn = emb.view(n, -1), rand(n, width)
-        d = gradients(embcat @ W1 + b1, dhprebn, embcat=embcat, W1=W1, b1=b1, emb=emb, C=C)
-        got = by_hand(backward, dhprebn, embcat, W1, C, X)
+        d = _gradients(embcat @ W1 + b1, dhprebn, embcat=embcat, W1=W1, b1=b1, emb=emb, C=C)
+        got = _by_hand(backward, dhprebn, embcat, W1, C, X)
         lost = torch.zeros_like(C.detach())
         lost[X] += d["emb"]
         mean = d["C"] / torch.bincount(X.flatten(), minlength=9).clamp(min=1)[:, None]
@@ -304,7 +296,7 @@ def embedding_atoms(backward):
                 "a row that is used several times gets the sum, not the mean": mean,
             },
         }
-        judge(f"batch of {n}", got, d, mistakes)
+        _judge(f"batch of {n}", got, d, mistakes)
     return "the last five of 26 gradients, with letters that repeat"
 
 
@@ -317,12 +309,12 @@ def embedding_atoms(backward):
         "(F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / len(Y)",
     ),
 )
-def cross_entropy_backward(backward):
+def cross_entropy_backward(backward: Any) -> str:
     """Lecture 5, exercise 2: dlogits of the mean cross-entropy, at small logits and at huge ones."""
     for n, K, size in ((32, 27, 1), (7, 27, 1), (5, 9, 1000), (1, 4, 1)):
         Y = torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(n))
         logits = (normal(n + 5)(n, K) * size).requires_grad_()
-        d = gradients(F.cross_entropy(logits, Y), logits=logits)
+        d = _gradients(F.cross_entropy(logits, Y), logits=logits)
         p, hot, true = logits.softmax(1), F.one_hot(Y, K), d["logits"]
         mistakes = {
             "the loss is a mean: divide by n": true * n,
@@ -335,7 +327,7 @@ def cross_entropy_backward(backward):
             "softmax, not its logarithm": (logits.log_softmax(1) - hot) / n,
         }
         where = f"batch of {n}" + (", logits in the thousands" if size > 1 else "")
-        judge(where, by_hand(backward, logits, Y), d, {"logits": mistakes})
+        _judge(where, _by_hand(backward, logits, Y), d, {"logits": mistakes})
     return "equal to autograd for batches of 32, 7, 5 and 1; logits in the thousands do not overflow"
 
 
@@ -351,7 +343,7 @@ def cross_entropy_backward(backward):
         " is summed in the last bracket?",
     ),
 )
-def batchnorm_backward(backward):
+def batchnorm_backward(backward: Any) -> str:
     """Lecture 5, exercise 3: dhprebn from dhpreact, with the unbiased variance."""
     for n, width in ((32, 6), (7, 4), (2, 3)):
         rand = normal(n + 6)
@@ -359,7 +351,7 @@ def batchnorm_backward(backward):
         gain, g = 1 + 0.3 * rand(1, width), rand(n, width)
         inv = (x.var(0, keepdim=True) + EPS) ** -0.5
         raw = (x - x.mean(0, keepdim=True)) * inv
-        d = gradients(gain * raw, g, hprebn=x)
+        d = _gradients(gain * raw, g, hprebn=x)
 
         def formula(g=g, gain=gain, inv=inv, raw=raw, n=n, mean=1.0, var=1.0, bessel=None):
             bessel = n / (n - 1) if bessel is None else bessel
@@ -376,12 +368,12 @@ def batchnorm_backward(backward):
             "a hard-coded 32: n is the length of the batch": formula(mean=n / 32, bessel=n / 31),
             "n times too large: divide by n at the end": formula() * n,
         }
-        got = by_hand(backward, g, gain, raw, inv)
-        judge(f"batch of {n}", got, d, {"hprebn": mistakes})
+        got = _by_hand(backward, g, gain, raw, inv)
+        _judge(f"batch of {n}", got, d, {"hprebn": mistakes})
     return "equal to autograd for batches of 32, 7 and 2"
 
 
-def forward(P: list[Tensor], X: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _forward(P: list[Tensor], X: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The network of exercise 4 as its notebook gives it: logits (n, K) and what backward needs again."""
     C, W1, b1, W2, b2, bngain, bnbias = P
     embcat = C[X].view(len(X), -1)
@@ -402,7 +394,7 @@ def forward(P: list[Tensor], X: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         " b2, bngain, bnbias.",
     ),
 )
-def whole_backward(backward):
+def whole_backward(backward: Any) -> str:
     """Lecture 5, exercise 4: the seven gradients of the network's loss, without autograd."""
     names = "C W1 b1 W2 b2 bngain bnbias".split()
     for n, width in ((32, 12), (7, 9)):
@@ -411,8 +403,8 @@ def whole_backward(backward):
         P = [(rand(*shape) * 0.5 + 0.1).requires_grad_() for shape in shapes]
         g = torch.Generator().manual_seed(n)
         X, Y = torch.randint(0, 9, (n, 3), generator=g), torch.randint(0, 9, (n,), generator=g)
-        logits, kept = forward(P, X)
-        d = gradients(F.cross_entropy(logits, Y), **dict(zip(names, P)), embcat=kept[0])
+        logits, kept = _forward(P, X)
+        d = _gradients(F.cross_entropy(logits, Y), **dict(zip(names, P)), embcat=kept[0])
         demb = d.pop("embcat")
         lost = torch.zeros_like(P[0].detach())
         lost[X] += demb.view(n, 3, 3)
@@ -425,7 +417,7 @@ def whole_backward(backward):
             mistakes[name]["it has one axis: no keepdim here"] = d[name][None]
         mistakes["C"]["repeated letters are lost: indexed += writes each row once; use index_add_"] = lost
         copies = [p.detach() for p in P], X, Y, logits, tuple(t.detach() for t in kept)
-        judge_tuple(f"batch of {n}", by_hand(backward, *copies), d, mistakes)
+        _judge_tuple(f"batch of {n}", _by_hand(backward, *copies), d, mistakes)
     return "all seven gradients, for two networks and batches of 32 and 7"
 
 
@@ -437,12 +429,12 @@ def whole_backward(backward):
         "Softmax minus the target, divided by n. The target is (1 - eps) * onehot + eps / K.",
     ),
 )
-def label_smoothing_backward(backward):
+def label_smoothing_backward(backward: Any) -> str:
     """Composite practice 1: the gradient of softmax + NLL with smoothed targets."""
     for n, K, eps in ((32, 27, 0.1), (6, 5, 0.3), (1, 4, 0.2)):
         Y = torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(n))
         logits = normal(n + 8)(n, K).requires_grad_()
-        d = gradients(F.cross_entropy(logits, Y, label_smoothing=eps), logits=logits)
+        d = _gradients(F.cross_entropy(logits, Y, label_smoothing=eps), logits=logits)
         p, hot, true = logits.softmax(1), F.one_hot(Y, K), d["logits"]
         mistakes = {
             "the loss is a mean: divide by n": true * n,
@@ -457,7 +449,7 @@ def label_smoothing_backward(backward):
             "the shares eps / K are missing": (p - (1 - eps) * hot) / n,
             "the sign: softmax minus the target": -true,
         }
-        judge(f"batch of {n}", by_hand(backward, logits, Y, eps), d, {"logits": mistakes})
+        _judge(f"batch of {n}", _by_hand(backward, logits, Y, eps), d, {"logits": mistakes})
     return "equal to autograd through F.cross_entropy(…, label_smoothing=eps)"
 
 
@@ -471,15 +463,15 @@ def label_smoothing_backward(backward):
         " keepdim=True)).",
     ),
 )
-def layernorm_backward(backward):
+def layernorm_backward(backward: Any) -> str:
     """Composite practice 2: dx, dgamma, dbeta of LayerNorm, for two axes and for three."""
     for shape in ((5, 8), (3, 4, 6)):
         rand = normal(sum(shape))
         x, gamma, beta = rand(*shape).requires_grad_(), rand(shape[-1]), rand(shape[-1])
         gamma, beta = gamma.requires_grad_(), beta.requires_grad_()
         dy, size = rand(*shape), shape[-1]
-        d = gradients(F.layer_norm(x, (size,), gamma, beta, EPS), dy, x=x, gamma=gamma, beta=beta)
-        got = by_hand(backward, dy, x, gamma, EPS)
+        d = _gradients(F.layer_norm(x, (size,), gamma, beta, EPS), dy, x=x, gamma=gamma, beta=beta)
+        got = _by_hand(backward, dy, x, gamma, EPS)
         r = (x.var(-1, keepdim=True, correction=0) + EPS) ** -0.5
         xhat = (x - x.mean(-1, keepdim=True)) * r
 
@@ -507,7 +499,7 @@ def layernorm_backward(backward):
                 "beta has shape (d,): no keepdim": d["beta"][None],
             },
         }
-        judge_tuple(f"x of shape {shape}", got, d, mistakes)
+        _judge_tuple(f"x of shape {shape}", got, d, mistakes)
     return "dx, dgamma and dbeta, for x of two axes and of three"
 
 
@@ -519,15 +511,15 @@ def layernorm_backward(backward):
         "x is used twice: dx = da @ A.T + db @ B.T.",
     ),
 )
-def gated_backward(backward):
+def gated_backward(backward: Any) -> str:
     """Composite practice 3: dx, dA, dB of tanh(x A) · sigmoid(x B), the unit of the WaveNet."""
     for n, size, k in ((5, 4, 4), (32, 6, 3), (1, 2, 5)):
         rand = normal(n + 9)
         x, A, B = (rand(*s).requires_grad_() for s in ((n, size), (size, k), (size, k)))
         dy = rand(n, k)
         t, s = torch.tanh(x @ A), torch.sigmoid(x @ B)
-        d = gradients(t * s, dy, x=x, A=A, B=B)
-        got = by_hand(backward, dy, x, A, B)
+        d = _gradients(t * s, dy, x=x, A=A, B=B)
+        got = _by_hand(backward, dy, x, A, B)
         da, db = dy * s * (1 - t**2), dy * t * s * (1 - s)
         mistakes = {
             "x": {
@@ -549,7 +541,7 @@ def gated_backward(backward):
                 "the derivative of sigmoid is s (1 - s)": x.T @ (dy * t * s),
             },
         }
-        judge_tuple(f"batch of {n}", got, d, mistakes)
+        _judge_tuple(f"batch of {n}", got, d, mistakes)
     return "dx, dA and dB, for batches of 5, 32 and 1"
 
 
@@ -561,15 +553,15 @@ def gated_backward(backward):
         "dV = A.mT @ dO; dA = dO @ V.mT; dQ = dS @ K / √d; dK = dS.mT @ Q / √d.",
     ),
 )
-def attention_backward(backward):
+def attention_backward(backward: Any) -> str:
     """Composite practice 4: dQ, dK, dV of softmax(Q Kᵀ / √d) V, single and in a batch."""
     for batch, T, U, size in (((), 5, 5, 4), ((2,), 4, 6, 3), ((32,), 3, 3, 3)):
         rand = normal(T + U + size)
         Q, K, V = (rand(*batch, length, size).requires_grad_() for length in (T, U, U))
         dO, scale = rand(*batch, T, size), size**-0.5
         A = torch.softmax(Q @ K.mT * scale, -1)
-        d = gradients(A @ V, dO, Q=Q, K=K, V=V)
-        got = by_hand(backward, dO, Q, K, V)
+        d = _gradients(A @ V, dO, Q=Q, K=K, V=V)
+        got = _by_hand(backward, dO, Q, K, V)
         dA = dO @ V.mT
         dS = A * (dA - (dA * A).sum(-1, keepdim=True))
         mistakes = {
@@ -588,5 +580,5 @@ def attention_backward(backward):
             },
             "V": {"A must be transposed": A @ dO} if T == U else {},
         }
-        judge_tuple(f"{T} queries, {U} keys", got, d, mistakes)
+        _judge_tuple(f"{T} queries, {U} keys", got, d, mistakes)
     return "dQ, dK and dV, also for more keys than queries and in batches"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, finite, require
+from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
+from zth_helpers.exercises.draws import entropy, normal
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.names import Vocabulary, context_windows, split_words
@@ -18,19 +20,7 @@ EPS = 1e-5
 NAMES = ("C", "W1", "b1", "W2", "b2")
 
 
-def normal(seed: int):
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
-
-
-def entropy(counts: list[float]) -> float:
-    """Entropy in nats of the distribution with these counts."""
-    p = torch.tensor([c for c in counts if c > 0], dtype=torch.float64)
-    return -(p / p.sum() * (p / p.sum()).log()).sum().item()
-
-
-def trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
+def _trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
     """The parameters of the all-zero network that have moved after a few real steps."""
     shapes = ((V, 2), (X.shape[1] * 2, 4), (4,), (4, V), (V,))
     C, W1, b1, W2, b2 = parameters = [torch.zeros(shape, requires_grad=True) for shape in shapes]
@@ -52,7 +42,7 @@ def trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
         "The best constant answer is the share of each letter in Y; its loss is the entropy of those shares.",
     ),
 )
-def all_zeros(from_zeros):
+def all_zeros(from_zeros: Any) -> str:
     """Lecture 4, E01: which parameters learn when all start at zero, and where the loss ends."""
     for V, N in ((27, 500), (5, 40)):
         g = torch.Generator().manual_seed(V)
@@ -60,13 +50,10 @@ def all_zeros(from_zeros):
         Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs
         counts = torch.bincount(Y, minlength=V).tolist()
         got = call(from_zeros, X, Y, V)
-        require(got is not None, "got None: is a `return` missing?")
-        ok = isinstance(got, tuple | list) and len(got) == 2
-        require(ok, "expected two things: the names of the parameters that learn, and the loss in the end")
-        names, loss = got
+        names, loss = parts_of("the names of the parameters that learn and the loss in the end", got, 2)
         ok = isinstance(names, str | tuple | list | set) and all(isinstance(name, str) for name in names)
         require(ok, f"expected names out of {', '.join(NAMES)}, such as ['C', 'W1']")
-        names, true = {names} if isinstance(names, str) else set(names), trained(X, Y, V)
+        names, true = {names} if isinstance(names, str) else set(names), _trained(X, Y, V)
         require(names <= set(NAMES), f"{names - set(NAMES)} is no parameter: they are {', '.join(NAMES)}")
         if names != true:
             require(
@@ -91,12 +78,10 @@ def all_zeros(from_zeros):
         }
         expect(f"the loss in the end, {V} letters", finite("the loss in the end", loss), want, mistakes, 1e-3)
     letters = Counter("".join(word + "." for word in split_words(shipped())[0]))
-    return (
-        f"only b2; for the names of the training set the loss ends at {entropy(list(letters.values())):.4f}"
-    )
+    return f"only b2; for the names of the training set the loss ends at {entropy(letters.values()):.4f}"
 
 
-def folding(rand, fan_in: int, width: int) -> tuple[Tensor, ...]:
+def _folding(rand, fan_in: int, width: int) -> tuple[Tensor, ...]:
     """W, b, gamma, beta, running mean and variance; one variance so small that eps counts."""
     var = rand(width) ** 2 + 0.1
     var[0] = 1e-5
@@ -112,10 +97,10 @@ def folding(rand, fan_in: int, width: int) -> tuple[Tensor, ...]:
         "b' = beta + (b - running_mean) * gamma / sqrt(running_var + eps)",
     ),
 )
-def fold_batchnorm(fold):
+def fold_batchnorm(fold: Any) -> str:
     """Lecture 4, E02: W' and b' of the one layer that does what Linear and BatchNorm1d did at inference."""
     for fan_in, width in ((5, 4), (6, 6)):  # in a square W scaled rows would fit too
-        W, b, gamma, beta, mean, var = pieces = folding(normal(fan_in), fan_in, width)
+        W, b, gamma, beta, mean, var = pieces = _folding(normal(fan_in), fan_in, width)
         scale = gamma * (var + EPS) ** -0.5
         mistakes_W = {
             "the fold is without eps: sqrt(running_var + eps)": W * gamma * var**-0.5,
@@ -140,23 +125,20 @@ def fold_batchnorm(fold):
             "the fold is without eps: sqrt(running_var + eps)": beta + (b - mean) * gamma * var**-0.5,
             "that is the old b": b,
         }
-        got = call(fold, *pieces, EPS)
-        ok = isinstance(got, tuple | list) and len(got) == 2
-        require(got is not None, "got None: is a `return` missing?")
-        require(ok, "expected two tensors, the new W and the new b")
-        expect(f"W' for {fan_in} inputs and {width} neurons", got[0], W * scale, mistakes_W, 1e-6, 1e-9)
-        expect(f"b' for {width} neurons", got[1], beta + (b - mean) * scale, mistakes_b, 1e-6, 1e-9)
-    return judge_on_dev(fold)
+        new_W, new_b = parts_of("the new W and the new b", call(fold, *pieces, EPS), 2)
+        expect(f"W' for {fan_in} inputs and {width} neurons", new_W, W * scale, mistakes_W, 1e-6, 1e-9)
+        expect(f"b' for {width} neurons", new_b, beta + (b - mean) * scale, mistakes_b, 1e-6, 1e-9)
+    return _judge_on_dev(fold)
 
 
-def judge_on_dev(fold) -> str:
+def _judge_on_dev(fold) -> str:
     """The whole network on all of dev: logits with batch norm in evaluation mode, and folded away."""
     words = shipped()
     X, _ = context_windows(split_words(words)[1], Vocabulary(words), block_size=3)
     rand, V = normal(7), len(Vocabulary(words))
     C, W2 = rand(V, 10), rand(100, V)
     embcat = C[X].view(len(X), -1)
-    W, b, gamma, beta, *_ = folding(rand, 30, 100)
+    W, b, gamma, beta, *_ = _folding(rand, 30, 100)
     x = embcat @ W + b
     mean, var = x.mean(0), x.var(0)  # statistics that fit the data, as calibration gives them
     after = torch.tanh(F.batch_norm(x, mean, var, gamma, beta, training=False, eps=EPS)) @ W2
@@ -175,7 +157,7 @@ def judge_on_dev(fold) -> str:
         "y = gamma * (x - mean) / torch.sqrt(var + eps) + beta, with var = x.var(0), which divides by n - 1.",
     ),
 )
-def batchnorm_forward(batchnorm):
+def batchnorm_forward(batchnorm: Any) -> str:
     """Section *Layers as classes* of the notebook: output and new running statistics, both modes."""
     momentum = 0.1
     for n, width in ((32, 5), (4, 4)):
@@ -188,7 +170,7 @@ def batchnorm_forward(batchnorm):
             return gamma * (x - m) / (v + EPS).sqrt() + beta
 
         rows = F.layer_norm(x, (width,), gamma, beta, EPS)
-        got = triple(batchnorm, x, gamma, beta, mean, var, True, momentum, EPS)
+        got = _triple(batchnorm, x, gamma, beta, mean, var, True, momentum, EPS)
         where = f"in training, batch of {n}"
         mistakes = {
             "n for n - 1: x.var(0) is the unbiased variance, as in the lecture": y(v=biased),
@@ -219,7 +201,7 @@ def batchnorm_forward(batchnorm):
             want = (1 - momentum) * old + momentum * new
             expect(f"running {name} {where}", got[1 if name == "mean" else 2], want, mistakes, 1e-6, 1e-8)
         for size in (n, 1):
-            got = triple(batchnorm, x[:size], gamma, beta, mean, var, False, momentum, EPS)
+            got = _triple(batchnorm, x[:size], gamma, beta, mean, var, False, momentum, EPS)
             where = f"at inference, batch of {size}"
             mistakes = {
                 "sampling in train mode: with training=False the running statistics count": y()
@@ -238,12 +220,8 @@ def batchnorm_forward(batchnorm):
     return "both modes, with batches of 32, 4 and, at inference, 1"
 
 
-def triple(batchnorm, *inputs) -> tuple:
-    got = call(batchnorm, *inputs)
-    require(got is not None, "got None: is a `return` missing?")
-    ok = isinstance(got, tuple | list) and len(got) == 3
-    require(ok, "expected three tensors: y, running_mean, running_var")
-    return tuple(got)
+def _triple(batchnorm, *inputs) -> tuple:
+    return tuple(parts_of("y, running_mean and running_var", call(batchnorm, *inputs), 3))
 
 
 @exercise(
@@ -254,7 +232,7 @@ def triple(batchnorm, *inputs) -> tuple:
         "f(z).square().mean() ** -0.5",
     ),
 )
-def gain_of(gain):
+def gain_of(gain: Any) -> str:
     """Section *Kaiming* of the notebook: 1/√E[f(z)²], measured on a sample of standard normal z."""
     functions = {
         "relu": torch.relu,
@@ -290,7 +268,7 @@ def gain_of(gain):
         "x.mean(-1, keepdim=True) and x.var(-1, keepdim=True, correction=0): LayerNorm divides by d.",
     ),
 )
-def layernorm_forward(layernorm):
+def layernorm_forward(layernorm: Any) -> str:
     """Section *LayerNorm* of the notebook: each example normalised by its own mean and biased variance."""
     for shape in ((6, 5), (4, 4), (2, 3, 8), (1, 5)):
         rand = normal(sum(shape))
@@ -324,7 +302,7 @@ def layernorm_forward(layernorm):
         "(h.abs() > threshold).all(0) is a mask; nonzero().flatten() turns it into indices.",
     ),
 )
-def dead_neurons(dead):
+def dead_neurons(dead: Any) -> str:
     """Section *Dead neurons* of the notebook: the columns that are saturated for all examples."""
     for n, width, threshold in ((50, 12, 0.99), (8, 8, 0.97), (30, 5, 0.99)):
         h = (torch.tanh(normal(n)(n, width) * 1.5) * 0.96).float()
@@ -337,7 +315,6 @@ def dead_neurons(dead):
         flat = h.abs() > threshold
         want = flat.all(0).nonzero().flatten().tolist()
         got = call(dead, h, threshold)
-        require(got is not None, "got None: is a `return` missing?")
         ok = isinstance(got, list | tuple) or (isinstance(got, Tensor) and got.ndim <= 2)
         require(ok, f"expected the indices of the dead neurons, got {type(got).__name__}")
         mask = isinstance(got, Tensor) and got.dtype == torch.bool

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import linecache
 import math
-import traceback
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zth_helpers.exercises.exercise import PACKAGE, NotTried, Wrong
+from zth_helpers.exercises.exercise import NotTried, Wrong, blame, their_frame
+
+NOTHING = "got None: is a `return` missing?"
 
 
-def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
+def call(answer: Callable, *inputs: Any, keep: bool = True, returns: bool = True) -> Any:
     """Runs the learner's function on copies of the inputs.
 
     Raises NotTried for the untouched stub and Wrong for anything that is not callable, for an exception
-    (theirs, with the line it came from) and, with `keep`, for changed inputs.
+    (theirs, with the line it came from), for None if it `returns` something and, with `keep`, for changed
+    inputs.
     """
     if answer is ... or answer is None:
         raise NotTried if answer is ... else Wrong("got None: pass your function itself, without calling it")
     if not callable(answer):
         raise Wrong(f"expected a function, got {type(answer).__name__}: pass it without calling it")
-    given = [copied(value) for value in inputs]
+    given = [_copied(value) for value in inputs]
     try:
         result = answer(*given)
     except (Wrong, NotTried):
@@ -34,15 +34,17 @@ def call(answer: Callable, *inputs: Any, keep: bool = True) -> Any:
     except Exception as error:
         if isinstance(error, NotImplementedError) and str(error) == "your code here":
             raise NotTried from None
-        raise Wrong(blame(error)) from None
+        raise Wrong(blame(error, their_frame(error))) from None
+    if result is None and returns:
+        raise Wrong(NOTHING)
     if keep:
         for i, (before, after) in enumerate(zip(inputs, given)):
-            if not same(before, after):
+            if not _same(before, after):
                 raise Wrong(f"your function changed its argument {i + 1} in place: work on a copy")
     return result
 
 
-def copied(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
     if isinstance(value, torch.Generator):
@@ -50,33 +52,14 @@ def copied(value: Any) -> Any:
     return deepcopy(value) if isinstance(value, list | dict | tuple) else value
 
 
-def same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
         return a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     return not isinstance(a, int | float | str) or a == b
-
-
-def blame(error: Exception) -> str:
-    """The learner's exception as theirs: its message and the last line of their code that it went through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if is_theirs(f.filename)]
-    message = f"your code raised {type(error).__name__}: {error}"
-    if not theirs:
-        return message + "\n(when it was called: does it take these arguments?)"
-    frame = theirs[-1]
-    line = linecache.getline(frame.filename, frame.lineno).strip() or frame.line or ""
-    return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
-
-
-def is_theirs(filename: str) -> bool:
-    path = Path(filename)
-    return (
-        PACKAGE not in path.parents and "site-packages" not in filename and not filename.startswith("<frozen")
-    )
 
 
 def expect(
@@ -93,7 +76,7 @@ def expect(
     one of these, the explanation is the message.
     """
     if got is None:
-        raise Wrong(f"{what}: got None: is a `return` missing?")
+        raise Wrong(f"{what}: {NOTHING}")
     if isinstance(want, str | bool):
         if not isinstance(got, type(want)) or got != want:
             raise Wrong(named(what, got, mistakes) or f"{what}: got {got!r}, expected {want!r}")
@@ -107,17 +90,17 @@ def expect(
             for i, (g, w) in enumerate(zip(got, want)):
                 expect(f"{what}[{i}]", g, w, None, rtol, atol)
             return
-    g, w = as_tensor(what, got), as_tensor(what, want)
+    g, w = _as_tensor(what, got), _as_tensor(what, want)
     if isinstance(want, Tensor) and not isinstance(got, Tensor):
         raise Wrong(f"{what}: expected a tensor of shape {tuple(w.shape)}, got {type(got).__name__}")
     if g.shape != w.shape:
         raise Wrong(
             named(what, got, mistakes)
-            or f"{what}: shape {tuple(g.shape)}, expected {tuple(w.shape)}" + shape_help(g, w)
+            or f"{what}: shape {tuple(g.shape)}, expected {tuple(w.shape)}" + _shape_help(g, w)
         )
     if g.dtype.is_floating_point != w.dtype.is_floating_point and isinstance(want, Tensor):
         raise Wrong(f"{what}: dtype {g.dtype}, expected {w.dtype}")
-    if close(g, w, rtol, atol):
+    if _close(g, w, rtol, atol):
         return
     explanation = named(what, got, mistakes)
     if explanation:
@@ -143,16 +126,16 @@ def named(what: str, got: Any, mistakes: Mapping[str, Any] | None) -> str | None
             matches = value == got
         else:
             try:
-                g, w = as_tensor(what, got), as_tensor(what, value)
+                g, w = _as_tensor(what, got), _as_tensor(what, value)
             except Wrong:
                 continue
-            matches = g.shape == w.shape and close(g, w, 1e-4, 1e-6)
+            matches = g.shape == w.shape and _close(g, w, 1e-4, 1e-6)
         if matches:
             return f"{what}: {explanation}"
     return None
 
 
-def shape_help(got: Tensor, want: Tensor) -> str:
+def _shape_help(got: Tensor, want: Tensor) -> str:
     if got.ndim == 2 and got.T.shape == want.shape:
         return ": is it transposed?"
     if got.numel() == want.numel():
@@ -160,11 +143,11 @@ def shape_help(got: Tensor, want: Tensor) -> str:
     return ""
 
 
-def close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
+def _close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
     return torch.allclose(g.double(), w.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def as_tensor(what: str, value: Any) -> Tensor:
+def _as_tensor(what: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
@@ -183,9 +166,17 @@ def require(condition: bool, message: str) -> None:
         raise Wrong(message)
 
 
+def parts_of(what: str, got: Any, n: int) -> list:
+    """A tuple or list of n things, or Wrong: `what` names them, "the new W and the new b"."""
+    amount = f" of {len(got)}" if isinstance(got, tuple | list) else ""
+    right = isinstance(got, tuple | list) and len(got) == n
+    require(right, f"expected {n} things, {what}, got {type(got).__name__}{amount}")
+    return list(got)
+
+
 def finite(what: str, value: Any) -> float:
     """One finite number, or Wrong."""
-    number = as_tensor(what, value)
+    number = _as_tensor(what, value)
     require(number.numel() == 1, f"{what}: expected one number, got shape {tuple(number.shape)}")
     require(math.isfinite(number.item()), f"{what}: is {number.item()}")
     return number.item()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import linecache
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,19 @@ from typing import Any
 
 import torch
 
-PACKAGE = Path(__file__).resolve().parents[1]
-SOLUTIONS = PACKAGE.parent / "notebooks" / "solutions"
+from zth_helpers import __version__, settings
+
+SOLUTIONS = settings.course_folder("_solutions", "notebooks/solutions")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = 'raise NotImplementedError("your code here")'
-MARK = {"right": "✓", "wrong": "✗", "not tried yet": "·", "hint": "→"}
-COLOUR = {"right": "#3a8f5c", "wrong": "#d1495b", "not tried yet": "#8a8f98", "hint": "#2a6fbb"}
+MARK = {"right": "✓", "wrong": "✗", "not tried yet": "·", "could not be judged": "!", "hint": "→"}
+COLOUR = {
+    "right": "#3a8f5c",
+    "wrong": "#d1495b",
+    "not tried yet": "#8a8f98",
+    "could not be judged": "#c98a1b",
+    "hint": "#2a6fbb",
+}
 
 
 class Wrong(Exception):
@@ -34,9 +42,30 @@ class NotTried(Exception):
     """The stub is untouched."""
 
 
+def their_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost place in the learner's own code that an exception went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame for frame in reversed(frames) if _is_theirs(frame.filename)), None)
+
+
+def blame(error: BaseException, frame: traceback.FrameSummary | None) -> str:
+    """The learner's exception as theirs: its message and the line of their code that raised it."""
+    message = f"your code raised {type(error).__name__}: {error}"
+    if frame is None:
+        asked = "\n(when it was called: does it take these arguments?)"
+        return message + asked * isinstance(error, TypeError)
+    line = linecache.getline(frame.filename, frame.lineno or 0).strip() or frame.line or ""
+    return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
+
+
+def _is_theirs(filename: str) -> bool:
+    inside = settings.PACKAGE in Path(filename).parents or "site-packages" in filename
+    return not inside and not filename.startswith("<frozen")
+
+
 @dataclass
 class Verdict:
-    """`state` is "right", "wrong", "not tried yet" or "hint"; shown with colour in Lab, as text elsewhere."""
+    """What a check says: `state` is "right", "wrong", "not tried yet", "could not be judged" or "hint"."""
 
     state: str
     title: str
@@ -64,7 +93,7 @@ class Exercise:
 
     def __init__(self, judge: Callable[..., str], title: str, official: bool, hints: Sequence[str]):
         self.name = judge.__name__
-        self.lecture = judge.__module__.rpartition(".")[2]
+        self.lesson = judge.__module__.rpartition(".")[2]
         self.title, self.official, self.hints = title, official, tuple(hints)
         self.judge = judge
         self.__doc__ = judge.__doc__
@@ -84,9 +113,20 @@ class Exercise:
         except Exception as error:
             if isinstance(error, TypeError) and len(traceback.extract_tb(error.__traceback__)) == 1:
                 message = f"check() takes other answers than the {len(answers)} it got: {self.usage()}"
-            else:
-                message = f"your answer could not be judged: {type(error).__name__}: {error}"
-            return Verdict("wrong", self.title, message)
+                return Verdict("wrong", self.title, message)
+            if theirs := their_frame(error):
+                return Verdict("wrong", self.title, blame(error, theirs))
+            return Verdict("could not be judged", self.title, self._report(error))
+
+    def _report(self, error: Exception) -> str:
+        """For a check that itself has failed: never the learner's fault."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        return (
+            "The check itself has failed: this is a fault of the course, not of your answer.\n"
+            "Please report it, with your answer and this line:\n"
+            f"{self.lesson}.{self.name}: {type(error).__name__}: {error} ({place}, course {__version__})"
+        )
 
     def usage(self) -> str:
         return f"ex.{self.name}.check({', '.join(inspect.signature(self.judge).parameters)})"

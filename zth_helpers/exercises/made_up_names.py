@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ def made_up(seed: int, letters: str, n: int = 600) -> list[str]:
     rng = random.Random(seed)
     ends = "." + letters
     pull = {(place, a, b): rng.gauss(0, 1.5) for place in (1, 2) for a in ends for b in ends}
-    words = []
+    words: list[str] = []
     while len(words) < n:
         text = ".."
         while len(text) < 14 and (len(text) == 2 or text[-1] != "."):
@@ -28,38 +29,34 @@ def made_up(seed: int, letters: str, n: int = 600) -> list[str]:
     return words
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @functools.cache
 def shipped() -> tuple[str, ...]:
     """The shipped list: what is right must not hang on the list that the learner has chosen."""
     return tuple(name_lists.load_names("shipped"))
 
 
-def numbered(words: list[str]) -> dict[str, int]:
+def numbered(words: Sequence[str]) -> dict[str, int]:
     return Vocabulary(words).stoi
 
 
-def cut(texts: list[list[int]], k: int) -> tuple[Tensor, Tensor]:
+def _cut(texts: list[list[int]], k: int) -> tuple[Tensor, Tensor]:
     """All windows of k numbers, and the number after each, of texts that are padded already."""
     rows = [text[i : i + k + 1] for text in texts for i in range(len(text) - k)]
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, k + 1)
     return table[:, :k], table[:, k]
 
 
-def windows(words: list[str], stoi: dict[str, int], k: int) -> tuple[Tensor, Tensor]:
+def windows(words: Sequence[str], stoi: dict[str, int], k: int) -> tuple[Tensor, Tensor]:
     """X (N, k) and Y (N,): each letter of each word, its end included, and the k before it; '.' pads."""
-    return cut([[0] * k + [stoi[c] for c in word] + [0] for word in words], k)
+    return _cut([[0] * k + [stoi[c] for c in word] + [0] for word in words], k)
 
 
-def single_padded(words: list[str], stoi: dict[str, int], k: int) -> tuple[Tensor, Tensor]:
+def single_padded(words: Sequence[str], stoi: dict[str, int], k: int) -> tuple[Tensor, Tensor]:
     """One dot in front where k are needed."""
-    return cut([[0] + [stoi[c] for c in word] + [0] for word in words], k)
+    return _cut([[0] + [stoi[c] for c in word] + [0] for word in words], k)
 
 
-def wrong_windows(words: list[str], stoi: dict[str, int], k: int) -> dict[str, tuple[Tensor, Tensor]]:
+def wrong_windows(words: Sequence[str], stoi: dict[str, int], k: int) -> dict[str, tuple[Tensor, Tensor]]:
     """The typical ways to get `windows` wrong: explanation -> X, Y."""
     ids = [[stoi[c] for c in word] for word in words]
     X, Y = windows(words, stoi, k)
@@ -67,12 +64,12 @@ def wrong_windows(words: list[str], stoi: dict[str, int], k: int) -> dict[str, t
     return {
         f"single padding: one dot in front is too few for {k} letters of context, so the first letters are"
         f" never predicted; start with {k} dots": single_padded(words, stoi, k),
-        "there are no dots in front, so the first letters are never predicted": cut(
+        "there are no dots in front, so the first letters are never predicted": _cut(
             [[*word, 0] for word in ids], k
         ),
-        "the end is missing: after the last letter comes '.'": cut([[0] * k + word for word in ids], k),
-        "a name ends once: one dot behind it, not several": cut([[0] * k + w + [0] * k for w in ids], k),
-        "the words run into one another: each starts anew with dots": cut([joined], k),
+        "the end is missing: after the last letter comes '.'": _cut([[0] * k + word for word in ids], k),
+        "a name ends once: one dot behind it, not several": _cut([[0] * k + w + [0] * k for w in ids], k),
+        "the words run into one another: each starts anew with dots": _cut([joined], k),
         "the context is turned round: the oldest letter comes first": (X.flip(1), Y),
         "the context must not hold the letter that it is to predict": (
             torch.cat([X[:, 1:], Y[:, None]], 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import torch
 
@@ -11,23 +12,24 @@ from zth_helpers.exercises.checks import call, expect, require
 from zth_helpers.exercises.exercise import Wrong, exercise
 
 
-class Number:
+class _Number:
     """What the judges pass where a `Value` is asked for: data, grad, and the children."""
 
     def __init__(self, data: float = 0.0, grad: float = 0.0, _prev: tuple = ()):
         self.data, self.grad, self._prev = data, grad, _prev
 
 
-def f(a, b, c):
+def f(a: Any, b: Any, c: Any) -> Any:
     """The lecture's function for exercise 1, on floats or tensors."""
     sin = torch.sin if isinstance(b, torch.Tensor) else math.sin
     return -(a**3) + sin(3 * b) - 1.0 / c + b**2.5 - a**0.5
 
 
-def points(seed: int, n: int = 5) -> list[tuple[float, float, float]]:
+def _points(seed: int, n: int = 5) -> list[tuple[float, float, float]]:
     """Random points where f is smooth: a and b positive, c away from 0."""
     rng = random.Random(seed)
-    return [tuple(rng.uniform(0.5, 4.0) for _ in range(3)) for _ in range(n)]
+    draw = lambda: rng.uniform(0.5, 4.0)  # noqa: E731
+    return [(draw(), draw(), draw()) for _ in range(n)]
 
 
 @exercise(
@@ -39,9 +41,9 @@ def points(seed: int, n: int = 5) -> list[tuple[float, float, float]]:
         "-1/c is -(c**-1), so its derivative is +c**-2. Terms in b: 3 cos(3b) and 2.5 b**1.5.",
     ),
 )
-def gradient_by_hand(gradient):
+def gradient_by_hand(gradient: Any) -> str:
     """Lecture 1, exercise 1a: the gradient of f(a, b, c) = -a^3 + sin(3b) - 1/c + b^2.5 - a^0.5."""
-    for a, b, c in [(2.0, 3.0, 4.0), *points(1)]:
+    for a, b, c in [(2.0, 3.0, 4.0), *_points(1)]:
         x = torch.tensor([a, b, c], dtype=torch.float64, requires_grad=True)
         f(*x).backward()
         da, db, dc = x.grad.tolist()
@@ -65,18 +67,18 @@ def gradient_by_hand(gradient):
     return "equal to the true slopes at (2, 3, 4) and at five random points"
 
 
-def nudged(g, x: tuple, i: int, h: float) -> float:
+def _nudged(g, x: tuple, i: int, h: float) -> float:
     return g(*(v + h * (j == i) for j, v in enumerate(x)))
 
 
-def judge_difference(answer, want, mistakes) -> None:
+def _judge_difference(answer, want, mistakes) -> None:
     """Calls answer(g, point, h), with nudges so large that the kinds of differences differ clearly."""
 
     def cubic(a, b):
         return a**3 * b - 2 * b**2
 
     for g, n in ((f, 3), (cubic, 2)):
-        for x in (p[:n] for p in points(n, 3)):
+        for x in (p[:n] for p in _points(n, 3)):
             for h in (0.1, 0.01):
                 named = {what: [wrong(g, x, i, h) for i in range(n)] for what, wrong in mistakes.items()}
                 got = call(answer, g, x, h)
@@ -84,19 +86,19 @@ def judge_difference(answer, want, mistakes) -> None:
                 expect(f"slopes with h = {h}", got, [want(g, x, i, h) for i in range(n)], named, rtol=1e-7)
 
 
-def forward(g, x, i, h):
-    return (nudged(g, x, i, h) - g(*x)) / h
+def _forward(g, x, i, h):
+    return (_nudged(g, x, i, h) - g(*x)) / h
 
 
-def backward(g, x, i, h):
-    return (g(*x) - nudged(g, x, i, -h)) / h
+def _backward(g, x, i, h):
+    return (g(*x) - _nudged(g, x, i, -h)) / h
 
 
-def symmetric(g, x, i, h):
-    return (nudged(g, x, i, h) - nudged(g, x, i, -h)) / (2 * h)
+def _symmetric(g, x, i, h):
+    return (_nudged(g, x, i, h) - _nudged(g, x, i, -h)) / (2 * h)
 
 
-def all_at_once(g, x, i, h):
+def _all_at_once(g, x, i, h):
     return (g(*(v + h for v in x)) - g(*x)) / h
 
 
@@ -108,17 +110,17 @@ def all_at_once(g, x, i, h):
         "g(*x) calls g with the numbers of x. A nudged copy: x[:i] + (x[i] + h,) + x[i + 1:].",
     ),
 )
-def forward_difference(slopes):
+def forward_difference(slopes: Any) -> str:
     """Lecture 1, exercise 1b: the forward difference, for any function and any number of inputs."""
-    judge_difference(
+    _judge_difference(
         slopes,
-        forward,
+        _forward,
         {
-            "that is the rise; divide by h": lambda g, x, i, h: forward(g, x, i, h) * h,
-            "that nudges all inputs at once; nudge one at a time": all_at_once,
-            "that is the backward difference: nudge by +h": backward,
-            "the sign is turned round: nudged minus unnudged": lambda *a: -forward(*a),
-            "that is the symmetric difference, which comes next": symmetric,
+            "that is the rise; divide by h": lambda g, x, i, h: _forward(g, x, i, h) * h,
+            "that nudges all inputs at once; nudge one at a time": _all_at_once,
+            "that is the backward difference: nudge by +h": _backward,
+            "the sign is turned round: nudged minus unnudged": lambda *a: -_forward(*a),
+            "that is the symmetric difference, which comes next": _symmetric,
         },
     )
     return "equal to (g(x + h) − g(x)) / h in every input, for functions of two and of three"
@@ -132,22 +134,22 @@ def forward_difference(slopes):
         "The two points are 2h apart.",
     ),
 )
-def symmetric_difference(slopes):
+def symmetric_difference(slopes: Any) -> str:
     """Lecture 1, exercise 1c: the symmetric difference, whose error shrinks with h² instead of h."""
-    judge_difference(
+    _judge_difference(
         slopes,
-        symmetric,
+        _symmetric,
         {
-            "the two points are 2h apart, not h": lambda *a: 2 * symmetric(*a),
-            "that is the forward difference: go to both sides": forward,
-            "that is the backward difference: go to both sides": backward,
-            "the sign is turned round: right side minus left side": lambda *a: -symmetric(*a),
+            "the two points are 2h apart, not h": lambda *a: 2 * _symmetric(*a),
+            "that is the forward difference: go to both sides": _forward,
+            "that is the backward difference: go to both sides": _backward,
+            "the sign is turned round: right side minus left side": lambda *a: -_symmetric(*a),
         },
     )
     x, h = (2.0, 3.0, 4.0), 1e-3
     true = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     f(*true).backward()
-    errors = [max(abs(d(f, x, i, h) - true.grad[i].item()) for i in range(3)) for d in (forward, symmetric)]
+    errors = [max(abs(d(f, x, i, h) - true.grad[i].item()) for i in range(3)) for d in (_forward, _symmetric)]
     return f"right; at (2, 3, 4) with h = 0.001 it is {errors[0] / errors[1]:,.0f} times closer than forward"
 
 
@@ -159,7 +161,7 @@ def symmetric_difference(slopes):
         "a.grad += b.data * out.grad, and the same for b.",
     ),
 )
-def product_backward(backward):
+def product_backward(backward: Any) -> str:
     """Section 7 of the notebook: pass out.grad on to the children of out = a * b."""
     require(callable(backward), f"expected a function, got {type(backward).__name__}")
     for seed in range(3):
@@ -167,9 +169,9 @@ def product_backward(backward):
         da, db, g, ga, gb = (rng.uniform(-3, 3) for _ in range(5))
 
         def after(same: bool, before=(ga, gb), da=da, db=db, g=g):
-            a = Number(da, before[0])
-            b = a if same else Number(db, before[1])
-            returned = call(lambda: backward(a, b, Number(a.data * b.data, g)))
+            a = _Number(da, before[0])
+            b = a if same else _Number(db, before[1])
+            returned = call(lambda: backward(a, b, _Number(a.data * b.data, g)), returns=False)
             require(returned is None, "nothing is returned: change a.grad and b.grad")
             return [a.grad, b.grad]
 
@@ -194,13 +196,13 @@ def product_backward(backward):
         " popped, append the node.",
     ),
 )
-def topological_order(order):
+def topological_order(order: Any) -> str:
     """Section 8 of the notebook: every node once, children before parents, at any depth."""
     for seed in range(4):
         rng = random.Random(seed)
-        nodes = [Number(i) for i in range(3)]
+        nodes = [_Number(i) for i in range(3)]
         for i in range(3, 30):
-            nodes.append(Number(i, _prev=tuple(rng.choices(nodes, k=2))))
+            nodes.append(_Number(i, _prev=tuple(rng.choices(nodes, k=2))))
         root = nodes[-1]
         below, stack = {}, [root]
         while stack:
@@ -208,10 +210,10 @@ def topological_order(order):
             if node.data not in below:
                 below[node.data] = node
                 stack.extend(node._prev)
-        judge_order(call(lambda root=root: order(root)), below, root)
-    chain = Number(0)
+        _judge_order(call(lambda root=root: order(root)), below, root)
+    chain = _Number(0)
     for i in range(1, 100_001):
-        chain = Number(i, _prev=(chain, chain))
+        chain = _Number(i, _prev=(chain, chain))
     try:
         found = call(lambda: order(chain))
     except Wrong as wrong:
@@ -227,10 +229,9 @@ def topological_order(order):
     return "children before parents, each node once, and 100,000 deep"
 
 
-def judge_order(found, below: dict, root: Number) -> None:
-    require(found is not None, "got None: is a `return` missing?")
+def _judge_order(found, below: dict, root: _Number) -> None:
     require(isinstance(found, list), f"expected a list of nodes, got {type(found).__name__}")
-    require(all(isinstance(node, Number) for node in found), "the list must hold the nodes themselves")
+    require(all(isinstance(node, _Number) for node in found), "the list must hold the nodes themselves")
     data = [node.data for node in found]
     require(len(set(data)) == len(data), "a node comes up more than once: remember which were visited")
     missing = set(below) - set(data)
@@ -256,7 +257,7 @@ def judge_order(found, below: dict, root: Number) -> None:
         "a / b is a * b**-1. The loss is -(exp of the label's logit / sum of all exps).log().",
     ),
 )
-def softmax_nll(Value, loss):
+def softmax_nll(Value: Any, loss: Any) -> str:
     """Lecture 1, exercise 2: extend Value until softmax + NLL runs, and get torch's gradients."""
     for logits, label in [([0.0, 3.0, -2.0, 1.0], 3), ([1.5, -0.5, 0.25], 0), ([0.1, 0.2], 1)]:
         x = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
@@ -265,7 +266,6 @@ def softmax_nll(Value, loss):
         p = x.detach().softmax(0)
         values = call(lambda logits=logits: [Value(v) for v in logits])
         out = call(lambda values=values, label=label: loss(values, label))
-        require(out is not None, "got None: is a `return` missing?")
         require(
             hasattr(out, "data") and hasattr(out, "backward"), f"expected a Value, got {type(out).__name__}"
         )
@@ -277,7 +277,7 @@ def softmax_nll(Value, loss):
             "the mean over all classes: only the label's probability counts": -p.log().mean().item(),
         }
         expect(f"loss of {logits} with label {label}", out.data, truth.item(), mistakes, rtol=1e-7)
-        call(lambda out=out: out.backward())
+        call(lambda out=out: out.backward(), returns=False)
         grads = [v.grad for v in values]
         mistakes = {
             "nothing arrives at the logits: each operation needs its _backward": [0.0] * len(logits),

@@ -6,30 +6,30 @@ import functools
 import math
 import random
 from collections import Counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.bigram import judge_windows
-from zth_helpers.exercises.checks import call, expect, require
+from zth_helpers.exercises.checks import call, expect, parts_of, require
+from zth_helpers.exercises.draws import entropy, seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 from zth_helpers.exercises.made_up_names import (
     counts,
     made_up,
     nll,
     numbered,
-    seeded,
     shipped,
     smoothed,
     windows,
     wrong_windows,
 )
-from zth_helpers.exercises.splits import parts_of
 
 # Dev loss on `riddle` of the lecture's network (embedding 10, hidden 200, batch 32, its unscaled start) after
 # 20,000 steps, 0.1 then 0.01: the median of five seeds, 2.446 to 2.518.
 LECTURE = 2.4816
+from zth_helpers.exercises.splits import judge_windows
 
 
 @exercise(
@@ -40,7 +40,7 @@ LECTURE = 2.4816
         "context = context[1:] + [ix]; then torch.tensor of all contexts and all answers.",
     ),
 )
-def context_windows(build_dataset):
+def context_windows(build_dataset: Any) -> str:
     """Section *Context windows*: X (N, block_size) and Y (N,), for any block_size and any alphabet."""
     for seed, letters, k in ((1, "abcde", 3), (2, "kmnopqrs", 1), (3, "xyz", 5), (4, "bdfgh", 2)):
         words = made_up(seed, letters, 20)
@@ -58,7 +58,7 @@ def context_windows(build_dataset):
         "Each of the V characters then has the probability 1/V; the loss is minus the log of that.",
     ),
 )
-def uniform_loss(expected):
+def uniform_loss(expected: Any) -> str:
     """Lecture 3, E02, first half: the loss of a model that finds all V characters equally likely."""
     for V in (27, 4, 2, 1000):
         mistakes = {
@@ -73,7 +73,7 @@ def uniform_loss(expected):
     return f"log V: {math.log(27):.4f} for 27 characters, {math.log(4):.4f} for 4"
 
 
-def hidden(X: Tensor, C: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor]:
+def _hidden(X: Tensor, C: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor]:
     """The inputs (N, k·d) and the hidden layer (N, h) of lecture 3's network."""
     inputs = torch.cat(C[X].unbind(1), 1)
     return inputs, torch.tanh(inputs @ W1 + b1)
@@ -88,7 +88,7 @@ def hidden(X: Tensor, C: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor
         "W2 = torch.randn((n_hidden, V), generator=g) * 0.01, b2 = torch.zeros(V); the rest as it was.",
     ),
 )
-def calm_start(init_mlp):
+def calm_start(init_mlp: Any) -> str:
     """Lecture 3, E02: C, W1, b1, W2, b2 whose first loss is within 0.05 of log V, and which all can learn."""
     losses = []
     for V, n_embd, n_hidden, k in ((27, 10, 200, 3), (12, 4, 60, 2), (60, 6, 100, 4)):
@@ -112,9 +112,9 @@ def calm_start(init_mlp):
         C, W1, b1, W2, b2 = draws[0]
         g = seeded(V)
         X, Y = torch.randint(0, V, (2000, k), generator=g), torch.randint(0, V, (2000,), generator=g)
-        loss = F.cross_entropy(hidden(X, C, W1, b1)[1] @ W2 + b2, Y)
+        loss = F.cross_entropy(_hidden(X, C, W1, b1)[1] @ W2 + b2, Y)
         grads = torch.autograd.grad(loss, draws[0])
-        judge_start(loss.item(), V, dict(zip(sizes, draws[0])), dict(zip(sizes, grads)))
+        _judge_start(loss.item(), V, dict(zip(sizes, draws[0])), dict(zip(sizes, grads)))
         require(
             all(map(torch.equal, draws[0], draws[1])),
             "the same seed gave other weights: give generator=g to every randn",
@@ -124,7 +124,7 @@ def calm_start(init_mlp):
     return f"first losses {', '.join(losses)}, and every parameter gets a gradient"
 
 
-def judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict[str, Tensor]) -> None:
+def _judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict[str, Tensor]) -> None:
     if not parameters["W2"].any():
         raise Wrong(
             "W2 is all zeros, so no gradient gets past it to W1 and C: a constant fill is not a start;"
@@ -160,7 +160,7 @@ def judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict[
         "x @ W0 + h @ W2 + b2",
     ),
 )
-def direct_connections(make_W0, logits):
+def direct_connections(make_W0: Any, logits: Any) -> str:
     """Lecture 3, E03, one idea of Bengio 2003: from the embeddings straight to the logits, past the tanh."""
     for V, n_embd, n_hidden, k, n in ((27, 10, 200, 3, 32), (11, 4, 7, 2, 5), (6, 3, 6, 1, 4)):
         W0 = call(make_W0, k, n_embd, V)
@@ -177,7 +177,7 @@ def direct_connections(make_W0, logits):
         X = torch.randint(0, V, (n, k), generator=g)
         sizes = ((V, n_embd), (k * n_embd, V), (k * n_embd, n_hidden), (n_hidden,), (n_hidden, V), (V,))
         C, W0, W1, b1, W2, b2 = p = [(0.5 * torch.randn(s, generator=g)).requires_grad_() for s in sizes]
-        x, h = hidden(X, C, W1, b1)
+        x, h = _hidden(X, C, W1, b1)
         old, right = h @ W2 + b2, x @ W0 + h @ W2 + b2
         mixed = C[X].transpose(0, 1).reshape(n, k * n_embd)
         expect("logits at W0 = 0", call(logits, X, C, torch.zeros_like(W0), *p[2:]), old, {
@@ -221,7 +221,7 @@ def direct_connections(make_W0, logits):
         "Each example costs -log(n(context, answer) / n(context)); take the mean over all examples.",
     ),
 )
-def exact_floor(floor):
+def exact_floor(floor: Any) -> str:
     """Section *Overfit one batch*: the lowest loss that any function of the context reaches on X, Y."""
     for seed, (n, k, V) in enumerate(((32, 3, 3), (200, 2, 5), (500, 1, 9), (6, 4, 2))):
         g = seeded(seed)
@@ -231,7 +231,9 @@ def exact_floor(floor):
         of_context, of_pair = Counter(contexts), Counter(pairs)
         each = {pair: -math.log(m / of_context[pair[:-1]]) for pair, m in of_pair.items()}
         total = sum(each[pair] for pair in pairs)
-        last = Counter(x[-1] for x in X.tolist()), Counter(pair[-2:] for pair in pairs)
+        last, last_pair = Counter(x[-1] for x in X.tolist()), Counter(pair[-2:] for pair in pairs)
+        h_last = entropy(last_pair.values()) - entropy(last.values())
+        h_context, h_pair = entropy(of_context.values()), entropy(of_pair.values())
         by_context = [
             sum(each[p] * m for p, m in of_pair.items() if p[:-1] == x) / m_x for x, m_x in of_context.items()
         ]
@@ -239,12 +241,10 @@ def exact_floor(floor):
             "that is the sum: take the mean over the examples": total,
             "bits: use the natural logarithm": total / n / math.log(2),
             "the sign: a loss is the *negative* log-likelihood": -total / n,
-            "that is the entropy of Y alone: use the context": entropy(Counter(Y.tolist())),
-            "that is the entropy of context and answer together: subtract that of the context": entropy(
-                of_pair
-            ),
-            "that is the entropy of the contexts": entropy(of_context),
-            "only the last letter of the context was used": entropy(last[1]) - entropy(last[0]),
+            "that is the entropy of Y alone: use the context": entropy(Counter(Y.tolist()).values()),
+            "that is the entropy of context and answer together: subtract that of the context": h_pair,
+            "that is the entropy of the contexts": h_context,
+            "only the last letter of the context was used": h_last,
             "the mean is over examples, not over contexts": sum(by_context) / len(by_context),
             "the mean is over examples, not over different pairs": sum(each.values()) / len(each),
             "floors can be above zero: the same context has several answers": 0.0,
@@ -255,12 +255,8 @@ def exact_floor(floor):
     return f"right; the first five names of the shipped list have the floor {float(call(floor, X, Y)):.4f}"
 
 
-def entropy(n: Counter) -> float:
-    return -sum(m / n.total() * math.log(m / n.total()) for m in n.values())
-
-
 @functools.cache
-def riddle() -> tuple[list[str], list[str]]:
+def _riddle() -> tuple[list[str], list[str]]:
     """Train and dev words: the shipped names without q and x, in a cipher that no loaded list matches."""
     words = [word for word in shipped() if not set("qx") & set(word)]
     letters = sorted(set("".join(words)))
@@ -280,12 +276,12 @@ def riddle() -> tuple[list[str], list[str]]:
         "And read more letters: block_size is yours. Keep a tenth of the words to see how you do.",
     ),
 )
-def beat_the_lecture(train_model):
+def beat_the_lecture(train_model: Any) -> str:
     """Lecture 3, E01: a lower dev loss than the lecture's network, and than counts of three letters.
 
     The words are in a cipher that only the judge knows, and its dev words are nowhere else.
     """
-    train, dev = riddle()
+    train, dev = _riddle()
     stoi = numbered(train)
     V = len(stoi)
     got = parts_of("block_size and a function", call(train_model, train, stoi), 2)

@@ -1,19 +1,15 @@
-"""How the judges of lecture 2 watch a learner split, tune and test: a `fit` and a `loss` that take notes."""
+"""How judges look at windows and splits, and watch a learner tune: a `fit` and a `loss` that take notes."""
 
 from __future__ import annotations
 
-from zth_helpers.exercises.checks import call, expect, finite, require
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
 from zth_helpers.exercises.exercise import Wrong
-
-
-def parts_of(what: str, got, n: int) -> list:
-    require(got is not None, f"{what}: got None: is a `return` missing?")
-    require(
-        isinstance(got, tuple | list) and len(got) == n,
-        f"expected {n} things, {what}, got {type(got).__name__}"
-        + (f" of {len(got)}" if isinstance(got, tuple | list) else ""),
-    )
-    return list(got)
 
 
 def judge_split(got: list, words: list[str], want: tuple) -> None:
@@ -38,18 +34,25 @@ def judge_split(got: list, words: list[str], want: tuple) -> None:
     )
 
 
-class Fitted:
+def judge_windows(got: Any, X: Tensor, Y: Tensor, wrong: dict[str, tuple[Tensor, Tensor]]) -> None:
+    got_X, got_Y = parts_of("X and Y", got, 2)
+    expect("X", got_X, X, {why: x for why, (x, _) in wrong.items()})
+    expect("Y", got_Y, Y, {"that is the letter before, the last of the context": X[:, -1]})
+
+
+class _Fitted:
     """What the judge's `fit` gives: k and the words it got."""
 
     def __init__(self, k):
         self.k = k
 
 
-class Referee:
+class _Referee:
     """A `fit` and a `loss` that look up or compute losses, and note what they were asked."""
 
     def __init__(self, parts: dict[str, list[str]], strengths: list[float], table):
-        self.parts, self.strengths, self.table, self.tests = parts, strengths, table, []
+        self.parts, self.strengths, self.table = parts, strengths, table
+        self.tests: list[float] = []
 
     def name(self, words, where: str) -> str:
         for name, part in self.parts.items():
@@ -62,11 +65,11 @@ class Referee:
         name = self.name(words, "fit") if words != self.parts["train"] else "train"
         require(name == "train", f"fit got the words of {name}: fit on train only")
         require(k in self.strengths, f"fit got k = {k!r}, which is not one of the strengths to try")
-        return Fitted(k)
+        return _Fitted(k)
 
     def loss(self, model, words) -> float:
         require(
-            isinstance(model, Fitted), f"loss: expected a model from fit first, got {type(model).__name__}"
+            isinstance(model, _Fitted), f"loss: expected a model from fit first, got {type(model).__name__}"
         )
         name = self.name(words, "loss")
         if name == "test":
@@ -74,12 +77,14 @@ class Referee:
         return self.table(name, model.k)
 
 
-def judge_tuning(tune, parts: dict[str, list[str]], strengths: list[float], table) -> tuple[float, float]:
-    referee = Referee(parts, strengths, table)
+def judge_tuning(
+    tune: Callable, parts: dict[str, list[str]], strengths: list[float], table: Callable[[str, float], float]
+) -> tuple[float, float]:
+    referee = _Referee(parts, strengths, table)
     got = call(tune, strengths, referee.fit, referee.loss, *parts.values())
     best, test_loss = parts_of("the best strength and the test loss", got, 2)
-    best_of = {name: min(strengths, key=lambda k, name=name: table(name, k)) for name in parts}
-    worst = max(strengths, key=lambda k: table("dev", k))
+    best_of = {name: min(strengths, key=partial(table, name)) for name in parts}
+    worst = max(strengths, key=partial(table, "dev"))
     right = best_of["dev"]
     mistakes = {
         "that is the best on train, which always wants the least smoothing: choose on dev": best_of["train"],

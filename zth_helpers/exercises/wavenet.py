@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zth_helpers.exercises.checks import call, expect, named, require
+from zth_helpers.exercises.checks import call, expect, named, parts_of, require
+from zth_helpers.exercises.draws import normal
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.layers import BatchNorm1d, Embedding, FlattenConsecutive, Linear, Sequential, Tanh
@@ -21,19 +23,7 @@ from zth_helpers.names import Vocabulary, context_windows, split_words
 TARGET = 2.31
 
 
-def normal(seed: int):
-    """Draws float64 tensors of any shape from one seeded generator."""
-    g = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, dtype=torch.float64, generator=g)
-
-
-def pair(got: object, what: str) -> tuple:
-    require(got is not None, "got None: is a `return` missing?")
-    require(isinstance(got, tuple | list) and len(got) == 2, f"expected {what}")
-    return tuple(got)
-
-
-class CountTanh(TorchFunctionMode):
+class _CountTanh(TorchFunctionMode):
     """Counts how many numbers went through a tanh."""
 
     numbers = 0
@@ -45,7 +35,7 @@ class CountTanh(TorchFunctionMode):
         return out
 
 
-def dilated(C, levels, W_out, ids, dilations=None, swap=False, bias=1.0, f=torch.tanh):
+def _dilated(C, levels, W_out, ids, dilations=None, swap=False, bias=1.0, f=torch.tanh):
     """The tree over every window of ids, each node once; with parts that can be got wrong."""
     x = C[ids]
     for i, (W, b) in enumerate(levels):
@@ -55,7 +45,7 @@ def dilated(C, levels, W_out, ids, dilations=None, swap=False, bias=1.0, f=torch
     return x @ W_out
 
 
-def by_windows(C, levels, W_out, ids):
+def _by_windows(C, levels, W_out, ids):
     """The same by definition: the tree of the lecture over each window on its own."""
     rows = []
     for window in ids.unfold(0, 2 ** len(levels), 1):
@@ -75,7 +65,7 @@ def by_windows(C, levels, W_out, ids):
         "x = torch.tanh(torch.cat([x[:-d], x[d:]], 1) @ W + b), then d = 2 * d",
     ),
 )
-def conv_is_tree(conv):
+def conv_is_tree(conv: Any) -> str:
     """Section *Dilated causal convolution = the tree*: all windows of a text, each node computed once."""
     for seed, (depth, T, width) in enumerate(((3, 40, 6), (2, 9, 4), (4, 50, 5))):
         rand = normal(seed)
@@ -83,19 +73,19 @@ def conv_is_tree(conv):
         C, W_out = rand(9, 3), rand(width, 9)
         levels = [(rand(2 * c, k) / c**0.5, rand(k)) for c, k in zip(sizes, sizes[1:])]
         ids = torch.randint(0, 9, (T,), generator=torch.Generator().manual_seed(seed))
-        with CountTanh() as count:
+        with _CountTanh() as count:
             got = call(conv, C, levels, W_out, ids)
-        want = by_windows(C, levels, W_out, ids)
+        want = _by_windows(C, levels, W_out, ids)
         args = C, levels, W_out, ids
         up = [2**i for i in range(depth)]
         mistakes = {
-            "the distances are turned round: 1 first, then 2, 4, …": dilated(*args, dilations=up[::-1]),
-            "the distance must double from level to level; here it stays 1": dilated(
+            "the distances are turned round: 1 first, then 2, 4, …": _dilated(*args, dilations=up[::-1]),
+            "the distance must double from level to level; here it stays 1": _dilated(
                 *args, dilations=[1] * depth
             ),
-            "the left neighbour comes first: [x[:-d], x[d:]]": dilated(*args, swap=True),
-            "the biases are forgotten": dilated(*args, bias=0.0),
-            "tanh is forgotten": dilated(*args, f=lambda x: x),
+            "the left neighbour comes first: [x[:-d], x[d:]]": _dilated(*args, swap=True),
+            "the biases are forgotten": _dilated(*args, bias=0.0),
+            "tanh is forgotten": _dilated(*args, f=lambda x: x),
             "the last window is missing": want[:-1],
             "the first window is missing": want[1:],
             "that is the last window alone": want[-1:],
@@ -116,7 +106,7 @@ def conv_is_tree(conv):
         "torch.cat([past, x], 2) @ W + b",
     ),
 )
-def causal_convolution(convolve):
+def causal_convolution(convolve: Any) -> str:
     """Section *Residual and skip*: y[t] from x[t - d] and x[t], the length kept, the future unseen."""
     for B, T, c, k, d in ((2, 10, 3, 4, 1), (3, 12, 2, 2, 4), (1, 3, 2, 3, 4)):
         rand = normal(T + d)
@@ -158,7 +148,7 @@ def causal_convolution(convolve):
     return "right at three distances, one longer than the row; no place sees what comes after it"
 
 
-def suspects() -> dict[str, tuple[bool, str, object]]:
+def _suspects() -> dict[str, tuple[bool, str, object]]:
     """Small nets ids (B, T) -> logits (B, T, V): is it causal, what it does, the function."""
     E = normal(1)(9, 5)
 
@@ -209,25 +199,24 @@ def suspects() -> dict[str, tuple[bool, str, object]]:
         " equal, for every t.",
     ),
 )
-def is_causal(test):
+def is_causal(test: Any) -> str:
     """Section *Residual and skip*: a change in the future must leave the earlier logits as they are."""
     g = torch.Generator().manual_seed(1)
     ids = torch.randint(0, 9, (2, 12), generator=g)
     verdicts = {}
-    for name, (_, _, net) in suspects().items():
+    for name, (_, _, net) in _suspects().items():
         verdict = call(test, net, ids, 9)
-        require(verdict is not None, "got None: is a `return` missing?")
         one = isinstance(verdict, bool) or (isinstance(verdict, Tensor) and verdict.dtype == torch.bool)
         require(one, f"expected True or False, got {type(verdict).__name__}")
         require(not isinstance(verdict, Tensor) or verdict.numel() == 1, "expected one True or False")
         verdicts[name] = bool(verdict)
-    truth = {name: causal for name, (causal, _, _) in suspects().items()}
+    truth = {name: causal for name, (causal, _, _) in _suspects().items()}
     hint = "" if verdicts[name] else ": compare only the places *before* the change"
     require(len(set(verdicts.values())) > 1, f"that says {verdicts[name]} of every net{hint}")
     turned = all(verdicts[name] != truth[name] for name in truth)
     require(not turned, "turned round: True means that nothing before the change has moved")
     for name, causal in truth.items():
-        what = f"you call {name} {'not ' * causal}causal, but {suspects()[name][1]}"
+        what = f"you call {name} {'not ' * causal}causal, but {_suspects()[name][1]}"
         hint = ": compare only the places *before* the change" if causal else ""
         require(verdicts[name] == causal, what + hint)
     return "three causal nets and five that leak, each told apart"
@@ -241,7 +230,7 @@ def is_causal(test):
         "z = torch.tanh(both @ Wf) * torch.sigmoid(both @ Wg); return x + z @ Wr, z @ Ws",
     ),
 )
-def gated_block(block):
+def gated_block(block: Any) -> str:
     """Section *Residual and skip*: with W_r = 0 the block must return its input, bit for bit."""
     for B, T, c in ((2, 7, 3), (1, 4, 5)):
         rand = normal(T)
@@ -254,7 +243,7 @@ def gated_block(block):
         swapped = torch.cat([x, past], 2)
         other = torch.tanh(swapped @ Wf) * torch.sigmoid(swapped @ Wg)
         what = "the next block's x and the skip, two tensors"
-        out, skip = pair(call(block, x, past, Wf, Wg, Wr, Ws), what)
+        out, skip = parts_of(what, call(block, x, past, Wf, Wg, Wr, Ws), 2)
         mistakes = {
             "the residual is missing: add what comes out of W_r to x": z @ Wr,
             "z goes through W_r before it is added": x + z,
@@ -275,15 +264,16 @@ def gated_block(block):
             "the skip is taken from z, before the residual": out @ Ws,
         }
         expect(f"the skip, {T} places", skip, z @ Ws, mistakes, 1e-6, 1e-9)
-        same = pair(call(block, x, past, Wf, Wg, 0 * Wr, Ws), what)[0]
+        same = parts_of(what, call(block, x, past, Wf, Wg, 0 * Wr, Ws), 2)[0]
         require(torch.equal(same, x), "with W_r = 0 the block must return its input, bit for bit")
     return "right; and with W_r = 0 it returns its input, bit for bit"
 
 
-def tree(seed: int, vocab: int, embedding: int, hidden: int, levels: int) -> Sequential:
+def _tree(seed: int, vocab: int, embedding: int, hidden: int, levels: int) -> Sequential:
     """A tree like the notebook's in evaluation mode; gains, biases and running statistics are random."""
     g = torch.Generator().manual_seed(seed)
-    layers, width = [Embedding(vocab, embedding, generator=g)], embedding
+    layers: list[Any] = [Embedding(vocab, embedding, generator=g)]
+    width = embedding
     for _ in range(levels):
         norm = BatchNorm1d(hidden)
         norm.gamma, norm.beta, norm.running_mean = (torch.randn(hidden, generator=g) for _ in range(3))
@@ -295,7 +285,7 @@ def tree(seed: int, vocab: int, embedding: int, hidden: int, levels: int) -> Seq
     return Sequential(layers).eval()
 
 
-def spoiled(net: Sequential, change) -> Sequential:
+def _spoiled(net: Sequential, change) -> Sequential:
     """A copy of the net with change(layer) applied to each of its layers."""
     net = deepcopy(net)
     for layer in net.layers:
@@ -303,27 +293,27 @@ def spoiled(net: Sequential, change) -> Sequential:
     return net
 
 
-def no_statistics(layer):
+def _no_statistics(layer):
     if isinstance(layer, BatchNorm1d):
         layer.running_mean, layer.running_var = torch.zeros_like(layer.beta), torch.ones_like(layer.beta)
 
 
-def no_affine(layer):
+def _no_affine(layer):
     if isinstance(layer, BatchNorm1d):
         layer.gamma, layer.beta = torch.ones_like(layer.beta), torch.zeros_like(layer.beta)
 
 
-def transposed(layer):
+def _transposed(layer):
     if isinstance(layer, Linear) and layer.weight.shape[0] == layer.weight.shape[1]:
         layer.weight = layer.weight.T
 
 
-def no_bias(layer):
+def _no_bias(layer):
     if isinstance(layer, Linear) and layer.bias is not None:
         layer.bias = torch.zeros_like(layer.bias)
 
 
-class OfTheBatch(BatchNorm1d):
+class _OfTheBatch(BatchNorm1d):
     """As torch's in training: the batch's own mean and biased variance."""
 
     def __call__(self, x):
@@ -332,9 +322,9 @@ class OfTheBatch(BatchNorm1d):
         return self.gamma * (x - x.mean(axes)) / torch.sqrt(var + self.eps) + self.beta
 
 
-def batch_statistics(layer):
+def _batch_statistics(layer):
     if isinstance(layer, BatchNorm1d):
-        layer.__class__ = OfTheBatch
+        layer.__class__ = _OfTheBatch
 
 
 @exercise(
@@ -348,14 +338,13 @@ def batch_statistics(layer):
         " torch.no_grad(): a.copy_(b).",
     ),
 )
-def torch_port(port):
+def torch_port(port: Any) -> str:
     """Section *In torch.nn*: an nn.Module with copied weights and the same logits in evaluation mode."""
     for seed, (vocab, embedding, hidden, levels) in enumerate(((6, 3, 6, 3), (27, 4, 10, 3), (9, 2, 5, 2))):
-        net = tree(seed, vocab, embedding, hidden, levels)
+        net = _tree(seed, vocab, embedding, hidden, levels)
         X = torch.randint(0, vocab, (20, 2**levels), generator=torch.Generator().manual_seed(seed))
         want, kept = net(X), deepcopy(net)
         module = call(port, net)
-        require(module is not None, "got None: is a `return` missing?")
         require(isinstance(module, nn.Module), f"expected an nn.Module, got {type(module).__name__}")
         module.eval()
         mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (net, module))
@@ -363,12 +352,12 @@ def torch_port(port):
         with torch.no_grad():
             got = call(module, X)
         mistakes = {
-            "the running mean and variance were not copied": spoiled(kept, no_statistics)(X),
-            "gamma and beta of the batch norms were not copied": spoiled(kept, no_affine)(X),
-            "nn.Linear keeps its weight as (out, in): copy ours transposed": spoiled(kept, transposed)(X),
-            "the bias of the last layer was not copied": spoiled(kept, no_bias)(X),
-            "with eval() on, it still normalises with the batch's statistics": spoiled(
-                kept, batch_statistics
+            "the running mean and variance were not copied": _spoiled(kept, _no_statistics)(X),
+            "gamma and beta of the batch norms were not copied": _spoiled(kept, _no_affine)(X),
+            "nn.Linear keeps its weight as (out, in): copy ours transposed": _spoiled(kept, _transposed)(X),
+            "the bias of the last layer was not copied": _spoiled(kept, _no_bias)(X),
+            "with eval() on, it still normalises with the batch's statistics": _spoiled(
+                kept, _batch_statistics
             )(X),
         }
         expect(f"logits of 20 windows of {2**levels} letters", got, want, mistakes, 1e-4, 1e-5)
@@ -408,12 +397,11 @@ def relabelled() -> tuple[Tensor, ...]:
         "Return a function of X, after net.eval(), so that neither dropout nor batch norm disturb it.",
     ),
 )
-def beat_the_loss(train_model):
+def beat_the_loss(train_model: Any) -> str:
     """Any net, any recipe: beat the count table over three letters on names that the judge holds back."""
     Xtr, Ytr, Xdev, Ydev, X, Y = relabelled()
     torch.manual_seed(42)
     logits = call(train_model, Xtr, Ytr, Xdev, Ydev)
-    require(logits is not None, "got None: is a `return` missing?")
     ok = callable(logits)
     require(ok, f"expected a function from X (N, 8) to logits (N, 27), got {type(logits).__name__}")
     with torch.no_grad():

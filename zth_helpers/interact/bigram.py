@@ -8,10 +8,11 @@ import torch
 
 from zth_helpers.interact.distributions import TEMPERATURES, bars, listing, warmed
 from zth_helpers.interact.explorer import Explorer, stops, text, typed
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import Figure
 
 
-def bigram(N: torch.Tensor, vocab, smoothed: Callable, sample_names: Callable) -> Explorer:
+def bigram(N: torch.Tensor, vocab: Vocabulary, smoothed: Callable, sample_names: Callable) -> Explorer:
     """One row of the bigram table, with smoothing and temperature, and the names that such a table gives.
 
     N (V, V) counts; smoothed(N, k) -> P (V, V); sample_names(P, n, generator) -> n names.

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import COLOURS, GRID, INK
 
 TEMPERATURES = (0.2, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
@@ -17,11 +19,9 @@ def warmed(P: torch.Tensor, temperature: float) -> torch.Tensor:
     return P if temperature == 1 else F.softmax(P.log() / temperature, dim=-1)
 
 
-def entropy(p: torch.Tensor) -> float:
-    return -torch.xlogy(p, p).sum().item()
-
-
-def bars(ax, p: torch.Tensor, vocab, title: str, also: tuple[torch.Tensor, str] | None = None) -> None:
+def bars(
+    ax: Axes, p: torch.Tensor, vocab: Vocabulary, title: str, also: tuple[torch.Tensor, str] | None = None
+) -> None:
     """Probabilities p (V,) as bars under their letters; `also` (values, name) as outlines beside them."""
     V = len(p)
     ax.bar(range(V), p.tolist(), color=COLOURS[0], label="probability")
@@ -35,7 +35,7 @@ def bars(ax, p: torch.Tensor, vocab, title: str, also: tuple[torch.Tensor, str] 
     ax.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="upper right")
 
 
-def listing(ax, lines: Sequence[str], title: str) -> None:
+def listing(ax: Axes, lines: Sequence[str], title: str) -> None:
     """Text in the place of a plot."""
     shown = [line if len(line) <= 20 else line[:19] + "…" for line in lines]
     ax.text(0.05, 0.98, "\n".join(shown), va="top", fontsize=10, family="monospace", color=INK)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots import Figure
 
 WIDE = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="min(420px, 95%)")}
@@ -38,7 +39,7 @@ class Explorer(widgets.VBox):
         self.add_class("zth-explorer")
         self.redraw()
 
-    def redraw(self, _change=None) -> None:
+    def redraw(self, _change: object = None) -> None:
         try:
             self.figure = self.draw(**{name: control.value for name, control in self.controls.items()})
         except ValueError as error:
@@ -67,7 +68,7 @@ def slider(
     return kind(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
 
 
-def stops(label: str, options: Sequence, value) -> widgets.SelectionSlider:
+def stops(label: str, options: Sequence, value: object) -> widgets.SelectionSlider:
     """A slider that knows only these values."""
     options = list(options)
     return widgets.SelectionSlider(
@@ -80,7 +81,7 @@ def text(label: str, value: str) -> widgets.Text:
     return widgets.Text(value, description=label, continuous_update=False, **WIDE)
 
 
-def choice(label: str, options: list, value=None) -> widgets.Dropdown:
+def choice(label: str, options: list, value: object = None) -> widgets.Dropdown:
     return widgets.Dropdown(options=options, value=value or options[0], description=label, **WIDE)
 
 
@@ -88,7 +89,7 @@ def switch(label: str, value: bool = False) -> widgets.Checkbox:
     return widgets.Checkbox(value, description=label, indent=False, layout=WIDE["layout"])
 
 
-def typed(value: str, vocab, longest: int, what: str = "a name") -> str:
+def typed(value: str, vocab: Vocabulary, longest: int, what: str = "a name") -> str:
     """What was typed, in small letters and without spaces around; ValueError says what is wrong with it."""
     value = value.strip().lower()
     if not value:

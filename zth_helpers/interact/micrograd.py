@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zth_helpers import moons
 from zth_helpers.graph import label, number, operation, show
@@ -24,12 +26,12 @@ def backward_pass(graphs: Mapping[str, object]) -> Explorer:
 
     def draw(graph: str, step: int) -> Figure:
         values, fired = runs[graph]
-        return draw_backward(values, fired[: step + 1], len(fired) - 1)
+        return _draw_backward(values, fired[: step + 1], len(fired) - 1)
 
     return Explorer(draw, graph=choice("expression", list(runs)), step=slider("step", 0, longest - 1, 1))
 
 
-def children_first(root) -> list:
+def _children_first(root: Any) -> list:
     """All values below root, each after its children."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
@@ -43,16 +45,16 @@ def children_first(root) -> list:
     return order
 
 
-def run_backward(root) -> tuple[dict, list]:
+def run_backward(root: Any) -> tuple[dict, list]:
     """The values with their names, and for each step (value that fires, {child: added}, all gradients)."""
-    order = children_first(root)
+    order = _children_first(root)
     kept = [value.grad for value in order]
     numbers = number(root)
     names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[v]}") for v in order}
     for value in order:
         value.grad = 0.0
     root.grad = 1.0
-    steps = [(None, {}, {v: v.grad for v in order})]
+    steps: list[tuple] = [(None, {}, {v: v.grad for v in order})]
     for value in reversed(order):
         if value._prev:
             before = {child: child.grad for child in value._prev}
@@ -66,7 +68,9 @@ def run_backward(root) -> tuple[dict, list]:
 
 def places(names: dict) -> dict:
     """(x, y) of each value: x by its longest way from an input, y amid its children."""
-    x, y, column = {}, {}, {}
+    x: dict[Any, int] = {}
+    y: dict[Any, float] = {}
+    column: dict[int, list[float]] = {}
     for value in names:  # children first
         x[value] = 1 + max((x[child] for child in value._prev), default=-1)
     last = max(x.values())
@@ -85,7 +89,7 @@ def places(names: dict) -> dict:
     return {value: (x[value], -y[value]) for value in names}
 
 
-def draw_backward(names: dict, steps: list, last: int) -> Figure:
+def _draw_backward(names: dict, steps: list, last: int) -> Figure:
     fires, added, grads = steps[-1]
     at, done = places(names), {value for value, _, _ in steps}
     (left, right), (low, high) = ((min(c), max(c)) for c in zip(*at.values()))
@@ -95,8 +99,8 @@ def draw_backward(names: dict, steps: list, last: int) -> Figure:
         for child in value._prev:
             active = value is fires
             style = dict(arrowstyle="<|-" if active else "-|>", color=COLOURS[1] if active else "#9aa0a6")
-            style |= dict(lw=2.2 if active else 1, shrinkA=30, shrinkB=30)
-            ax.annotate("", (x, y), at[child], arrowprops=style)
+            size = dict(lw=2.2 if active else 1, shrinkA=30, shrinkB=30)
+            ax.annotate("", (x, y), at[child], arrowprops=style | size)
         face = "#f6d6da" if value is fires else "#dcebf9" if value in added else "white"
         box = dict(boxstyle="round,pad=0.35", facecolor=face, edgecolor=INK if value in done else GRID)
         head = names[value] + (f"  = {operation(value)}" if value._prev else "")
@@ -114,7 +118,11 @@ def draw_backward(names: dict, steps: list, last: int) -> Figure:
 
 
 def decision_boundary(
-    snapshots: Sequence, sizes: Sequence[int], X, y, history: Sequence[tuple[float, float]]
+    snapshots: Sequence[Sequence[float]],
+    sizes: Sequence[int],
+    X: ArrayLike,
+    y: ArrayLike,
+    history: Sequence[tuple[float, float]],
 ) -> Explorer:
     """The boundary before each step, from the parameters that the network had then (see `moons.scores`).
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from zth_helpers.interact.distributions import bars, entropy
+from zth_helpers.exercises.draws import entropy
+from zth_helpers.interact.distributions import bars
 from zth_helpers.interact.explorer import Explorer, slider, text, typed
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import COLOURS, PAPER, Figure
 
 
-def next_character(predict: Callable, vocab, block_size: int, start: str = "mar") -> Explorer:
+def next_character(predict: Callable, vocab: Vocabulary, block_size: int, start: str = "mar") -> Explorer:
     """Type the beginning of a name, see what a trained network expects next.
 
     predict(X int64 (1, block_size)) -> logits (1, V).
@@ -24,9 +26,8 @@ def next_character(predict: Callable, vocab, block_size: int, start: str = "mar"
         window = ("." * block_size + so_far)[-block_size:]
         with torch.no_grad():
             p = F.softmax(predict(torch.tensor([[vocab.stoi[c] for c in window]])), dim=1)[0]
-        title = (
-            f"The network sees “{window}”; entropy {entropy(p):.2f} of at most {math.log(len(p)):.2f} nats"
-        )
+        nats = f"{entropy(p.tolist()):.2f} of at most {math.log(len(p)):.2f} nats"
+        title = f"The network sees “{window}”; entropy {nats}"
         fig = Figure(9, 3.4)
         bars(fig.add_subplot(), p, vocab, title)
         return fig
@@ -34,7 +35,7 @@ def next_character(predict: Callable, vocab, block_size: int, start: str = "mar"
     return Explorer(draw, so_far=text("name so far", start))
 
 
-def embedding(C: torch.Tensor, vocab) -> Explorer:
+def embedding(C: torch.Tensor, vocab: Vocabulary) -> Explorer:
     """Any two of the embedding's dimensions, and a letter's nearest neighbours in all of them; C (V, D)."""
     C = C.detach().double().cpu()
     D = C.shape[1]

@@ -6,16 +6,19 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 
-from zth_helpers.interact.distributions import TEMPERATURES, bars, entropy, listing, warmed
+from zth_helpers.exercises.draws import entropy
+from zth_helpers.interact.distributions import TEMPERATURES, bars, listing, warmed
 from zth_helpers.interact.explorer import Explorer, slider, stops, text, typed
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.data import BLUES
 from zth_helpers.plots.figure import COLOURS, INK, Figure
 
 LONGEST = 15
 
 
-def name_tree(predict: Callable, vocab, block_size: int = 8, start: str = "maria") -> Explorer:
+def name_tree(predict: Callable, vocab: Vocabulary, block_size: int = 8, start: str = "maria") -> Explorer:
     """Type a name; pull the slider through its places, and see the window, its tree, and the expectations.
 
     predict(X int64 (n, block_size)) -> logits (n, V), in evaluation mode; block_size is a power of two.
@@ -32,36 +35,40 @@ def name_tree(predict: Callable, vocab, block_size: int = 8, start: str = "maria
             P = F.softmax(predict(X), dim=1)
         fig = Figure(10, 7.2)
         upper, lower = fig.add_gridspec(2, 1, height_ratios=(1, 1.7))
-        draw_tree(fig.add_subplot(upper), padded, place, block_size, P[place], vocab)
-        draw_expected(fig.add_subplot(lower), name, place, P, vocab)
+        _draw_tree(fig.add_subplot(upper), padded, place, block_size, P[place], vocab)
+        _draw_expected(fig.add_subplot(lower), name, place, P, vocab)
         return fig
 
     return Explorer(draw, name=text("name", start), place=slider("place", 0, LONGEST, 4))
 
 
-def temperature(first_logits: torch.Tensor, sample: Callable, vocab, known: Sequence[str]) -> Explorer:
+def temperature(
+    first_logits: torch.Tensor, sample: Callable, vocab: Vocabulary, known: Sequence[str]
+) -> Explorer:
     """What a temperature does to the first letter's distribution and to whole names.
 
     first_logits (V,) at the empty name; sample(count, temperature) -> names; `known` are marked with ✓.
     """
-    known = set(known)
+    copied_from = set(known)
 
     def draw(temperature: float) -> Figure:
         p = warmed(F.softmax(first_logits.detach().double(), 0), temperature)
         names = sample(12, temperature)
-        copied = sum(name in known for name in names)
-        title = f"First letter at temperature {temperature:g}: entropy {entropy(p):.2f} nats"
+        copied = sum(name in copied_from for name in names)
+        title = f"First letter at temperature {temperature:g}: entropy {entropy(p.tolist()):.2f} nats"
         fig = Figure(10, 3.6)
         left, right = fig.add_gridspec(1, 2, width_ratios=(3.2, 1))
         bars(fig.add_subplot(left), p, vocab, title)
-        marked = [f"{name} ✓" if name in known else name for name in names]
+        marked = [f"{name} ✓" if name in copied_from else name for name in names]
         listing(fig.add_subplot(right), marked, f"names, {copied} known ✓")
         return fig
 
     return Explorer(draw, temperature=stops("temperature", TEMPERATURES, 1.0))
 
 
-def draw_tree(ax, padded: str, place: int, block_size: int, p: torch.Tensor, vocab) -> None:
+def _draw_tree(
+    ax: Axes, padded: str, place: int, block_size: int, p: torch.Tensor, vocab: Vocabulary
+) -> None:
     """The tree over the window at `place`, each node over the middle of the letters that it has seen."""
     top = block_size.bit_length() - 1
     for i, c in enumerate(padded):
@@ -110,7 +117,7 @@ def draw_tree(ax, padded: str, place: int, block_size: int, p: torch.Tensor, voc
     ax.tick_params(length=0)
 
 
-def draw_expected(ax, name: str, place: int, P: torch.Tensor, vocab) -> None:
+def _draw_expected(ax: Axes, name: str, place: int, P: torch.Tensor, vocab: Vocabulary) -> None:
     """The next-character distribution at each place, a row each; a ring marks what really comes."""
     image = ax.imshow(P.numpy(), cmap=BLUES, vmin=0, vmax=1, aspect="auto")
     real = [vocab.stoi[c] for c in name + "."]

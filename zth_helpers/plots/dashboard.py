@@ -59,7 +59,7 @@ def _draw_loss(ax: Axes, mon: Monitor) -> None:
     steps, losses = mon.loss_steps, mon.losses
     size = max(1, -(-len(losses) // POINTS))
     whole = len(losses) // size * size
-    now = ""
+    title = "Loss"
     if whole:
         blocks, at = losses[:whole].reshape(-1, size), steps[:whole].reshape(-1, size).mean(1)
         if size > 1:
@@ -68,8 +68,9 @@ def _draw_loss(ax: Axes, mon: Monitor) -> None:
         finite = losses[np.isfinite(losses)]
         if len(finite) and finite.min() > 0 and finite.max() > 4 * np.median(finite):
             ax.set_yscale("log")
-        now = f": {losses[-50:].mean():.4f}, mean of the last {min(50, len(losses))}"
-    _titled(ax, f"Loss{now}", "step", "loss")
+        last = f"mean of the last {min(50, len(losses))}"
+        title = f"Loss after {steps[-1] + 1:,} steps: {losses[-50:].mean():.4f} ({last})"
+    _titled(ax, title, "step", "loss")
 
 
 def _titled(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:

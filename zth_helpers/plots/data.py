@@ -6,11 +6,16 @@ finite, of the wrong shape, or of another vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+from numpy.typing import ArrayLike
 
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure
 from zth_helpers.text import table
 
@@ -18,7 +23,7 @@ BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a9c8ea", COL
 VOWELS = "aeiou"
 
 
-def _numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
+def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
     """`x` as a finite, non-empty array with a dimension for each of `axes`, or a ValueError that says why."""
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu()
@@ -43,7 +48,7 @@ def _numbers(x, name: str, axes: tuple[str, ...]) -> np.ndarray:
     return x
 
 
-def _symbols(vocab, rows: int, name: str) -> list[str]:
+def _symbols(vocab: Vocabulary, rows: int, name: str) -> list[str]:
     """The characters of `vocab` in order, one for each of the `rows` of the table `name`."""
     letters = [vocab.itos[i] for i in range(len(vocab.itos))]
     if len(letters) != rows:
@@ -54,7 +59,7 @@ def _symbols(vocab, rows: int, name: str) -> list[str]:
     return letters
 
 
-def bigram_heatmap(N, vocab) -> Figure:
+def bigram_heatmap(N: ArrayLike, vocab: Vocabulary) -> Figure:
     """The counts N (V, V), row: first character, column: the next one; each cell shows its pair and count.
 
     The colour goes with the square root of the count, so that rare pairs are seen too.
@@ -118,7 +123,7 @@ def activation_functions() -> Figure:
         "GELU": F.gelu,
     }
 
-    def curve(f, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def curve(f: Callable, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         x = x.clone().requires_grad_()
         y = f(x)
         (slope,) = torch.autograd.grad(y.sum(), x)
@@ -138,7 +143,7 @@ def activation_functions() -> Figure:
     return fig
 
 
-def saturation_image(h, threshold: float = 0.99) -> Figure:
+def saturation_image(h: ArrayLike, threshold: float = 0.99) -> Figure:
     """Where |h| > threshold, white, for activations h (examples, neurons); a white column is a dead neuron.
 
     Dead on *these* examples: none of them sends a gradient through it. Marked with a red triangle.
@@ -173,7 +178,7 @@ def saturation_image(h, threshold: float = 0.99) -> Figure:
     return fig
 
 
-def loss_curve(losses, window: int = 1000) -> Figure:
+def loss_curve(losses: ArrayLike, window: int = 1000) -> Figure:
     """The loss of each step, faint, and its mean over blocks of `window` steps (not a partial last one)."""
     losses = _numbers(losses, "losses", ("steps",)).astype(np.float64)
     blocks = len(losses) // window if window >= 1 else 0
@@ -213,7 +218,7 @@ def loss_curve(losses, window: int = 1000) -> Figure:
     return fig
 
 
-def learning_rate_finder(lrs, losses, constant=None) -> Figure:
+def learning_rate_finder(lrs: ArrayLike, losses: ArrayLike, constant: ArrayLike | None = None) -> Figure:
     """The loss at each learning rate of a run that raises it step by step; a running mean, its valley marked.
 
     `constant`: the losses of a second run over the same steps at one rate, to tell what the *rate* does from
@@ -249,7 +254,7 @@ def learning_rate_finder(lrs, losses, constant=None) -> Figure:
     return fig
 
 
-def embedding_scatter(C, vocab) -> Figure:
+def embedding_scatter(C: ArrayLike, vocab: Vocabulary) -> Figure:
     """The rows of a 2-D embedding C (V, 2), each drawn as its letter; vowels and '.' have own colours.
 
     A letter far outside of the crowd is drawn at the edge, with its coordinates beside it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from zth_helpers.plots.figure import COLOURS, INK, Figure
 
@@ -35,7 +36,7 @@ def you_are_here(lesson: int) -> Figure:
     return fig
 
 
-def shape_flow(tensors: Mapping[str, object]) -> Figure:
+def shape_flow(tensors: Mapping[str, Any]) -> Figure:
     """The shape of each tensor on its way through a network, as boxes and arrows.
 
     tensors: {"X": X, "emb = C[X]": emb, …} in the order of the computation; values are tensors (anything with
@@ -43,7 +44,7 @@ def shape_flow(tensors: Mapping[str, object]) -> Figure:
     """
     if not tensors:
         raise ValueError('no tensors: give {"X": X, "emb = C[X]": emb, …}')
-    shapes = [tuple(getattr(t, "shape", t)) for t in tensors.values()]
+    shapes: list[tuple] = [tuple(getattr(t, "shape", t)) for t in tensors.values()]
 
     def reader(fig: Figure) -> str:
         return " → ".join(text.get_text().replace("\n", " ") for text in fig.axes[0].texts if text.get_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 
 from zth_helpers.text import table
@@ -63,7 +65,7 @@ class Figure(matplotlib.figure.Figure):
     def __str__(self) -> str:
         return self.reader(self)
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
         return {"image/png": self.png(), "text/plain": str(self)}
 
 
@@ -91,13 +93,13 @@ def _read_axes(ax: Axes) -> Iterator[str]:
         if isinstance(patch, StepPatch):
             yield f"{_named(patch, 'steps')}: {_some(patch.get_data().values)}"
     for image in ax.images:
-        values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
-        rows = "×".join(map(str, values.shape[:2]))
+        values = _floats(image.get_array())
+        size = "×".join(map(str, values.shape[:2]))
         if np.isfinite(values).any():
             low, mean, high = np.nanmin(values), np.nanmean(values), np.nanmax(values)
-            yield f"image of {rows}: lowest {low:.5g}, mean {mean:.5g}, highest {high:.5g}"
+            yield f"image of {size}: lowest {low:.5g}, mean {mean:.5g}, highest {high:.5g}"
     for points in ax.collections:
-        offsets = np.ma.filled(np.ma.asarray(points.get_offsets(), dtype=float), np.nan)
+        offsets = _floats(points.get_offsets())
         if (points.get_paths() and len(offsets) > 1) or (len(offsets) and np.any(offsets)):
             places = ", ".join(f"({x:.4g}, {y:.4g})" for x, y in _evenly(offsets + 0.0, 6))
             yield f"{_named(points, 'points')}: {len(offsets)} points, {places}"
@@ -114,10 +116,10 @@ def _read_axes(ax: Axes) -> Iterator[str]:
             yield f"- {entry.get_text()}"
 
 
-def _line_row(line) -> list | None:
+def _line_row(line: Line2D) -> list | None:
     if str(line.get_label()).startswith("_") and len(line.get_ydata(orig=False)) < 3:
         return None  # a line for reference, such as an axis
-    y = np.ma.filled(np.ma.asarray(line.get_ydata(orig=False), dtype=float), np.nan)
+    y = _floats(line.get_ydata(orig=False))
     finite = y[np.isfinite(y)]
     if not len(finite):
         return None
@@ -135,9 +137,14 @@ def _read_bars(ax: Axes, bars: BarContainer) -> str:
     return f"{_named(bars, 'bars')}: {', '.join(shown)}"
 
 
-def _named(artist, otherwise: str) -> str:
+def _named(artist: Any, otherwise: str) -> str:
     label = str(artist.get_label() or "")
     return otherwise if not label or label.startswith("_") else label
+
+
+def _floats(values: Any) -> np.ndarray:
+    """As floats, with nan where they are masked."""
+    return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
 
 
 def _some(values: np.ndarray) -> str:

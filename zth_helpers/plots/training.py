@@ -112,7 +112,7 @@ def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
     """A line of log10 of update:data for each weight, of about so many points; False if there is nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log = np.log10(m.update_data)
-    weights = [i for i in _weights(m) if len(log) and np.isfinite(log[:, i]).any()]
+    weights = [i for i in _weights(m) if np.isfinite(m.update_data[:, i]).any()]
     thin = slice(None, None, max(1, len(log) // points) if points else None)
     for colour, i in _lines(weights):
         label = f"{m.parameter_names[i]} {_shape(m, i)}"
@@ -157,10 +157,12 @@ def _histogram_figure(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
             raise ValueError(_nothing(what))
         reach.append(drawn)
         peaks += [float(line.get_ydata().max()) for line in ax.lines]
-        weights, kinds = what == "parameter_grads", _kinds(m, shown(m, what, at))
-        of = {"outputs": f"outputs of {kinds}", "gradients": f"gradients at {kinds}"}
-        step = (m.weight_steps if weights else m.steps)[at]
-        _finish(ax, _title(name, f"{of.get(what, 'weight gradients')}, step {step}"), xlabel, "density")
+        if what == "parameter_grads":
+            title = f"weight gradients, step {m.weight_steps[at]}"
+        else:
+            of = "outputs of" if what == "outputs" else "gradients at"
+            title = f"{of} {_kinds(m, shown(m, what, at))}, step {m.steps[at]}"
+        _finish(ax, _title(name, title), xlabel, "density")
     _legends(figure, axes, [_legend_lines(ax) for ax in axes])
     low, high = min(lo for lo, _ in reach), max(hi for _, hi in reach)
     if low < high:
