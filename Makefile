@@ -6,11 +6,12 @@ ARGS ?=
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help lab test notebooks figs exercises numbers bench install install-bench clean
+.PHONY: help lab test test-all notebooks figs exercises numbers bench install-course install-test install-bench clean
 
 help:
 	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"
 	@echo "make test       run every notebook and compare it with its stored outputs; the package's tests"
+	@echo "make test-all   what make test leaves out: the browser, one knob at a time (needs a Chromium)"
 	@echo "make notebooks  run all notebooks in place and normalise them (for authors)"
 	@echo "make exercises  make notebooks/exercises from notebooks/solutions (for authors)"
 	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
@@ -18,39 +19,39 @@ help:
 	@echo "make bench      the speed table (under 15 minutes)"
 
 # Quiet when all is installed; the check itself takes a few milliseconds.
-install:
+install-%:
 	@command -v $(PYTHON) >/dev/null || { echo "✗ no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 1; }
-	@$(PYTHON) tools/install.py
-
-install-bench: install
-	@$(BIN)/python -c "import tensorboard, wandb" 2>/dev/null || \
-		$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
+	@$(PYTHON) tools/install.py $*
 
 # The server sees the whole project (the notebooks show ../figs) and opens on notebooks/. It stays on this
 # machine, with its token. JupyterLab refuses to run as root without a flag: only root gets it.
-lab: install
+lab: install-course
 	@$(BIN)/python -m zth_helpers doctor
+	@$(BIN)/python -m zth_helpers names
 	@exec $(BIN)/jupyter lab --config=tools/lab_config.py --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
 		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
 
-test: install
-	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
-	@$(BIN)/python -m pytest --nbval -n 2 -q $(ARGS)
+test: install-test
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
+	@exec $(BIN)/python -m pytest --nbval -n 2 -q -m "not browser and not sweep" $(ARGS)
 
-notebooks: install
-	@$(BIN)/python tools/notebooks.py $(ARGS)
+test-all: install-test
+	@exec $(BIN)/python -m pytest -n 2 -q -m "browser or sweep" tests $(ARGS)
 
-figs: install
-	@$(BIN)/python tools/notebooks.py --figs
+notebooks: install-test
+	@$(BIN)/python -m tools.notebooks $(ARGS)
 
-exercises: install
-	@$(BIN)/python tools/exercises.py
+figs: install-test
+	@$(BIN)/python -m tools.notebooks --figs
 
-numbers: install
-	@$(BIN)/python benchmarks/reproduce.py $(ARGS)
+exercises: install-test
+	@$(BIN)/python -m tools.exercises
+
+numbers: install-test
+	@$(BIN)/python -m benchmarks.lecture_numbers.reproduce $(ARGS)
 
 bench: install-bench
-	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(BIN)/python -m benchmarks.speed.bench $(ARGS)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

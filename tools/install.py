@@ -1,7 +1,9 @@
 """Builds .venv for this course, or says in one line why it cannot. Called by the Makefile; needs only Python.
 
+    python tools/install.py [course | test | bench]
+
 The syntax here is kept old on purpose: a Python that is too old must still be able to say so.
-`.venv/installed` holds a hash of what was installed; it is written last, so an interrupted install
+`.venv/installed` says what was installed; it is written last, so an interrupted install
 is never taken for a finished one, and a change of pyproject.toml or constraints.txt installs again.
 """
 
@@ -14,6 +16,8 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 NEEDED_MB = 6000
+# What each set of packages of pyproject.toml has in it: who has installed `test` need not install `course`.
+CONTAINS = {"course": ["course"], "test": ["course", "test"], "bench": ["course", "test", "bench"]}
 # What pip prints when something outside of it is wrong -> what to tell the user.
 CAUSES = [
     ("No space left on device", "the disk is full: free about 6 GB and run the same command again"),
@@ -40,12 +44,12 @@ def fail(message):
     sys.exit(1)
 
 
-def wanted():
+def fingerprint():
+    """Of what an installation depends on: the packages, their versions, and where the course lies."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "constraints.txt"):
         with open(os.path.join(ROOT, name), "rb") as file:
             digest.update(file.read())
-    digest.update(repr(sys.argv[1:]).encode())
     return digest.hexdigest() + " " + ROOT
 
 
@@ -96,19 +100,20 @@ def main():
     if sys.version_info < (3, 11):
         fail("Python 3.11 or newer is needed, this is %d.%d: install one and run `make lab PYTHON=python3.12`"
              % sys.version_info[:2])  # fmt: skip
+    extras = sys.argv[1] if len(sys.argv) > 1 else "test"
     stamp = os.path.join(VENV, "installed")
     try:
         with open(stamp) as file:
-            if file.read() == wanted():
-                return
+            there, of = file.read().split("\n")
+        if of == fingerprint() and extras in CONTAINS[there]:
+            return
         os.remove(stamp)
-    except OSError:
+    except (OSError, ValueError, KeyError):
         pass
     free = shutil.disk_usage(ROOT).free // 2**20
     if free < NEEDED_MB and not os.path.exists(python()):
         fail("the disk has %d MB free and the course's packages need about %d MB: make room, then again"
              % (free, NEEDED_MB))  # fmt: skip
-    extras = sys.argv[1] if len(sys.argv) > 1 else "test"
     print("Installing the course into .venv (once; a few minutes, about 6 GB on disk) …")
     sys.stdout.flush()
     if not os.path.exists(python()) or subprocess.call(
@@ -117,7 +122,7 @@ def main():
         make_venv()
     pip("-c", "constraints.txt", "-e", ".[" + extras + "]")
     with open(stamp, "w") as file:
-        file.write(wanted())
+        file.write(extras + "\n" + fingerprint())
     print("✓ installed")
 
 

@@ -47,7 +47,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         for output in cell.outputs:
             output.pop("transient", None)
             if output.output_type in ("display_data", "execute_result"):
-                output.metadata = {}
+                size = output.metadata.get("image/png", {}).get("width")
+                output.metadata = {"image/png": {"width": size}} if size else {}
                 # A widget's id is random and dies with its kernel; its static picture stays.
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
             if output.output_type == "execute_result":

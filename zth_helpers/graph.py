@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ DIRECTIONS = ("LR", "RL", "TB", "BT")
 
 @dataclass(frozen=True)
 class Graph:
-    """What `draw_dot` saw, frozen: shows as SVG, prints as a text tree, and nbval compares the tree."""
+    """What `draw_dot` saw, frozen: shows as a picture, prints as a text tree, and nbval compares the tree."""
 
     source: str  # in the DOT language; "" when there are too many nodes to draw
     twin: str
@@ -31,22 +32,37 @@ class Graph:
     @cached_property
     def svg(self) -> str | None:
         """The picture, or None where nothing can draw it."""
-        return _render(self.source)[1] if self.source else None
+        drawn = _render(self.source, "svg")[1] if self.source else None
+        if drawn is None:
+            return None
+        text = drawn.decode("utf-8")  # as wide as the page at most, wherever it is shown
+        fit = '<svg style="max-width:100%;height:auto"'
+        return text[text.index("<svg") :].replace("<svg", fit, 1)
+
+    @cached_property
+    def png(self) -> bytes | None:
+        """The same for a notebook that is not trusted yet, in which JupyterLab shows no stored SVG."""
+        return _render(self.source, "png")[1] if self.source else None
 
     def __str__(self) -> str:
         return self.twin
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
-        return {"text/plain": self.twin} | ({"image/svg+xml": self.svg} if self.svg else {})
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+        data: dict[str, Any] = {"text/plain": self.twin}
+        if not (self.svg and self.png):
+            return data, {}
+        wide = int.from_bytes(self.png[16:20], "big")  # where a PNG says its width, here for a sharp screen
+        return data | {"image/svg+xml": self.svg, "image/png": self.png}, {"image/png": {"width": wide // 2}}
 
 
 def draw_dot(root: Any, direction: str = "LR") -> Graph:
     """The graph below `root`: a box of label, data and gradient for each value, a circle for each step.
 
     `root` is any object with `data`, `grad` and `_prev` (its children); `_op` and `label` are used if there.
-    `direction` is the way the graph reads: "LR" (left to right), "RL", "TB" or "BT". A graph of more than
-    1500 values is shown as text only. Raises TypeError or ValueError for another root or direction; drawing
-    itself never raises.
+    Values are told apart by identity, whatever they call equal. `direction` is the way the graph reads: "LR"
+    (left to right), "RL", "TB" or "BT". A graph of more than 1500 values is shown as text only. Raises
+    TypeError or ValueError for another root or direction; drawing itself never raises.
+    Source: lecture 1, 19:09.
     """
     if not all(hasattr(root, name) for name in ("data", "grad", "_prev")):
         raise TypeError(
@@ -54,26 +70,34 @@ def draw_dot(root: Any, direction: str = "LR") -> Graph:
         )
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
-    numbers = number(root)
-    if len(numbers) > MOST_NODES:
-        note = f"{len(numbers):,} values, too many for a picture (at most {MOST_NODES:,})\n"
-        return Graph("", note + _text_tree(root, numbers))
-    return Graph(_dot_source(numbers, direction), _text_tree(root, numbers))
+    nodes = below(root)
+    if len(nodes) > MOST_NODES:
+        note = f"{len(nodes):,} values, too many for a picture (at most {MOST_NODES:,})\n"
+        return Graph("", note + _text_tree(nodes))
+    return Graph(_dot_source(nodes, direction), _text_tree(nodes))
 
 
-def number(root: Any) -> dict[Any, int]:
-    """Every value below root and its number, the root's 0: ids differ from run to run, counts do not."""
-    numbers: dict[Any, int] = {}
-    stack = [root]
+def below(root: Any) -> list:
+    """Each value below root once, the root first; the place in this list is its number."""
+    nodes, seen, stack = [], set(), [root]
     while stack:
         node = stack.pop()
-        if node not in numbers:
-            numbers[node] = len(numbers)
-            stack.extend(reversed(tuple(node._prev)))
-    return numbers
+        if id(node) not in seen:
+            seen.add(id(node))
+            nodes.append(node)
+            stack.extend(reversed(children(node)))
+    return nodes
 
 
-def _dot_source(numbers: dict, direction: str) -> str:
+def children(node: Any) -> tuple:
+    """The values that a value was made from; () for what has none."""
+    try:
+        return tuple(node._prev)
+    except (AttributeError, TypeError):
+        return ()
+
+
+def _dot_source(nodes: list, direction: str) -> str:
     """The graph in the DOT language; "" when the package graphviz is not there."""
     try:
         import graphviz
@@ -86,31 +110,34 @@ def _dot_source(numbers: dict, direction: str) -> str:
         node_attr=font | {"style": "filled", "fillcolor": "white", "height": "0.3"},
         edge_attr={"color": INK, "arrowsize": "0.6"},
     )
-    for node, i in numbers.items():
-        fields = [_escape(label(node)), f"data {show(node.data)}", f"grad {show(node.grad)}"]
-        text = " | ".join(field for field in fields if field)
-        dot.node(f"n{i}", text, shape="record", fillcolor="white" if node._prev else "#e8f0fa")
-        if node._prev:
+    numbers = {id(node): i for i, node in enumerate(nodes)}
+    for i, node in enumerate(nodes):
+        fields = [_escape(label(node)), f"data {_field(node, 'data')}", f"grad {_field(node, 'grad')}"]
+        text, made = " | ".join(field for field in fields if field), children(node)
+        dot.node(f"n{i}", text, shape="record", fillcolor="white" if made else "#e8f0fa")
+        if made:
             dot.node(f"n{i}op", graphviz.escape(operation(node).replace("&", "&amp;")), shape="oval", **oval)
             dot.edge(f"n{i}op", f"n{i}")
-            for child in node._prev:
-                dot.edge(f"n{numbers[child]}", f"n{i}op")
+            for child in made:
+                dot.edge(f"n{numbers[id(child)]}", f"n{i}op")
     return dot.source
 
 
-def _text_tree(root: Any, numbers: dict) -> str:
+def _text_tree(nodes: list) -> str:
     """The values below root, each under what it flows into; one that comes again is not unfolded again."""
+    numbers = {id(node): i for i, node in enumerate(nodes)}
     lines: list[str] = []
-    seen, stack = set(), [(root, 0)]
+    seen, stack = set(), [(nodes[0], 0)]
     while stack and len(lines) < MOST_LINES:
         node, depth = stack.pop()
-        name = label(node) or f"#{numbers[node]}"
-        by = f"  = {operation(node)}" if node._prev else ""
-        again = "  (as above)" if node in seen else ""
-        lines.append(f"{'  ' * depth}{name}: data {show(node.data)}, grad {show(node.grad)}{by}{again}")
-        if node not in seen:
-            stack.extend((child, depth + 1) for child in reversed(tuple(node._prev)))
-        seen.add(node)
+        name = label(node) or f"#{numbers[id(node)]}"
+        by = f"  = {operation(node)}" if children(node) else ""
+        again = "  (as above)" if id(node) in seen else ""
+        values = f"data {_field(node, 'data')}, grad {_field(node, 'grad')}"
+        lines.append(f"{'  ' * depth}{name}: {values}{by}{again}")
+        if id(node) not in seen:
+            stack.extend((child, depth + 1) for child in reversed(children(node)))
+        seen.add(id(node))
     return "\n".join(lines + ["…"] * bool(stack))
 
 
@@ -122,50 +149,53 @@ def operation(node: Any) -> str:
     return str(getattr(node, "_op", "")) or "?"
 
 
+def _field(node: Any, name: str) -> str:
+    """What a box says of its value's data or gradient; a child that is no value is its own data."""
+    return show(getattr(node, name, node if name == "data" else "–"))
+
+
 def show(x: Any) -> str:
     """Four decimals, or an exponent where those would hide the number."""
     try:
         x = float(x) + 0.0  # -0.0 becomes 0.0
-    except (TypeError, ValueError):
+    except Exception:  # not a number, or one with ideas of its own
         return _escape(str(x))
     return f"{x:.3e}" if 0 < abs(x) < 1e-3 or 1e6 <= abs(x) < float("inf") else f"{x:.4f}"
 
 
 def _escape(text: str) -> str:
     """Text in which no character means anything to a record of DOT."""
-    return re.sub(r"([\\|{}<>])", r"\\\1", text.replace("&", "&amp;"))
+    return re.sub(r"([\\|{}<>])", r"\\\1", text.replace("&", "&amp;").replace("\n", " "))
 
 
 def find_renderer() -> str:
     """What draws the graphs here: "pygraphviz", "dot" (the program), or "text" when neither works."""
-    return _render("digraph { a -> b }")[0]
+    return _render("digraph { a -> b }", "svg")[0]
 
 
-def _render(source: str) -> tuple[str, str | None]:
-    """The name of the first renderer that works, and its SVG; ("text", None) when none does."""
-    for name, renderer in (("pygraphviz", by_pygraphviz), ("dot", _by_dot)):
+def _render(source: str, form: str) -> tuple[str, bytes | None]:
+    """The name of the first renderer that works, and its picture; ("text", None) when none does."""
+    if form == "png":  # twice the resolution of the screen
+        source = source.replace("{", "{ dpi=192;", 1)
+    for name, renderer in (("pygraphviz", by_pygraphviz), ("dot", by_dot)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Graphviz warns of fonts that it replaces
-                svg = renderer(source)
-            # as wide as the page at most, wherever it is shown
-            return name, svg[svg.index("<svg") :].replace(
-                "<svg", '<svg style="max-width:100%;height:auto"', 1
-            )
+                return name, renderer(source, form)
         except Exception:  # not installed, no library, no program, a broken one: the next may work
             continue
     return "text", None
 
 
-def by_pygraphviz(source: str) -> str:
+def by_pygraphviz(source: str, form: str) -> bytes:
     import pygraphviz
 
     with _silent_file_descriptor_2():
-        return pygraphviz.AGraph(string=source).draw(format="svg", prog="dot").decode("utf-8")
+        return pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
 
 
 @contextmanager
-def _silent_file_descriptor_2():
+def _silent_file_descriptor_2() -> Iterator[None]:
     """The C libraries below pygraphviz complain of fonts there, where Python cannot catch it."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -178,7 +208,7 @@ def _silent_file_descriptor_2():
         os.close(null)
 
 
-def _by_dot(source: str) -> str:
+def by_dot(source: str, form: str) -> bytes:
     import graphviz
 
-    return graphviz.Source(source).pipe(format="svg", encoding="utf-8", quiet=True)
+    return graphviz.Source(source).pipe(format=form, quiet=True)

@@ -10,7 +10,7 @@ import numpy as np
 def make_moons(n: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """n points X (n, 2) on two interlocking half circles, with normal noise, and y (n,): -1 above, +1 below.
 
-    The points, their order and the noise are those of scikit-learn's make_moons with this random_state. An odd
+    The points, their order and the noise are those of scikit-learn, for this random_state. An odd
     n gives one point less.
     """
     rng, t = np.random.RandomState(seed), np.linspace(0, np.pi, n // 2)

@@ -54,7 +54,7 @@ class _Screen:
     def show(self, first: bool = False) -> None:
         start = time.perf_counter()
         shown = empty() if first else dashboard(self.mon)
-        data = {"image/png": shown.png(), "text/plain": f"{self.mon!r}, still training"}
+        data = {"image/png": shown.png(scale=1), "text/plain": f"{self.mon!r}, still training"}
         (self.handle.display if first else self.handle.update)(data, raw=True)
         end = time.perf_counter()
         self.due = end + (FIRST if first else max(AT_MOST_EVERY, (end - start) * (1 / SHARE - 1)))

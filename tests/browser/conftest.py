@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items):
     if chromium_path() is None and os.environ.get("ZTH_BROWSER") != "required":
         skip = pytest.mark.skip(reason="no Chromium on this machine (on Debian: apt install chromium)")
         for item in items:
-            if Path(__file__).parent in item.path.parents:
+            if item.get_closest_marker("browser"):
                 item.add_marker(skip)
 
 
@@ -83,16 +83,22 @@ def lab(course, tmp_path_factory):
     """The address of the running server, token included."""
     port = free_port()
     home = tmp_path_factory.mktemp("home")
-    environment = {k: v for k, v in os.environ.items() if k != "ZTH_QUIET" and not k.startswith("PYTEST")}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("ZTH_QUIET", "ZTH_NAMES") and not k.startswith("PYTEST")
+    }
     environment |= {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home / "config"), "MAKEFLAGS": ""}
     log = ARTEFACTS / f"lab-{port}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as output:
         server = subprocess.Popen(
-            # `-o install`: the environment of the copy is this one, which is installed already
-            ["make", "-o", "install", "lab", f"ARGS=--no-browser --port {port}"],
+            # `-o install-course`: the environment of the copy is this one, which is installed already
+            [sys.executable, ROOT / "tests" / "browser" / "leash.py"]
+            + ["make", "-o", "install-course", "lab", f"ARGS=--no-browser --port {port}"],
             cwd=course,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -100,11 +106,8 @@ def lab(course, tmp_path_factory):
     try:
         yield wait_for(server, log)
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
+        server.stdin.close()
+        server.wait(30)
     log.unlink()
 
 

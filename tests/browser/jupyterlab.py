@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -33,11 +34,24 @@ def menu(page: Page, top: str, item: str) -> None:
     page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
 
 
-def run_all(page: Page, seconds: float = 300) -> None:
-    """Run > Run All Cells, and waits until the kernel is idle again."""
+# How many cells have run: this changes as long as there is progress, however slow the machine.
+DONE = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+    .filter(p => /\\[\\d+\\]/.test(p.textContent)).length"""
+
+
+def run_all(page: Page, patience: float = 180) -> None:
+    """Run > Run All Cells, and waits until the kernel is idle again.
+
+    Fails when for `patience` seconds no cell has finished, which on a busy machine says more than a total.
+    """
     menu(page, "Run", "Run All Cells")
     page.wait_for_timeout(1500)
-    page.wait_for_function(IDLE, timeout=seconds * 1000)
+    done, seen = page.evaluate(DONE), time.monotonic()
+    while not page.evaluate(IDLE):
+        page.wait_for_timeout(500)
+        if (now := page.evaluate(DONE)) != done:
+            done, seen = now, time.monotonic()
+        assert time.monotonic() - seen < patience, f"no cell has finished for {patience:.0f} s, {done} have"
 
 
 def save(page: Page, file: Path) -> nbformat.NotebookNode:

@@ -14,8 +14,7 @@ pytestmark = pytest.mark.browser
 SETUP = """\
 import torch
 from zth_helpers.layers import Linear, Tanh
-from zth_helpers.screen import live
-from zth_helpers.monitor import Monitor
+from zth_helpers import Monitor, live
 
 torch.set_num_threads(1)
 X = torch.randn(32, 10)"""
@@ -82,7 +81,7 @@ def test_redraws_in_place_and_survives_an_interruption(lab, page, training):
     saved = jl.save(page, training)
     assert [o.ename for o in saved.cells[1].outputs if o.output_type == "error"] == ["KeyboardInterrupt"]
     pictures = [o.data for o in saved.cells[1].outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1 and "steps, loss" in pictures[0]["text/plain"]
+    assert len(pictures) == 1 and "Loss after" in pictures[0]["text/plain"]
     jl.expect(image).to_be_visible()
 
     page.locator(".jp-CodeCell").nth(2).click()

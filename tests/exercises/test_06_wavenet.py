@@ -194,7 +194,7 @@ WRONG = [
     ("conv_is_tree", lambda *a: ex._dilated(*a)[-1:], "the last window alone"),
     ("conv_is_tree", lambda C, L, W, ids: ex._dilated(C, L, W, ids)[:: 2 ** len(L)], "windows overlap"),
     ("conv_is_tree", tree_by_windows, "the logits are right, but 231 nodes were computed, for 33 windows"),
-    ("conv_is_tree", ex.by_windows, "3 nodes for each letter are enough"),
+    ("conv_is_tree", ex._by_windows, "3 nodes for each letter are enough"),
     ("conv_is_tree", lambda *a: ex._dilated(*a) * 1.001, "largest difference"),
     ("conv_is_tree", lambda *a: ex._dilated(*a).T, "is it transposed?"),
     ("causal_convolution", lambda x, W, b, d: join(past_of(x.flip(1), d).flip(1), x, W, b), "pad in front"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 
 import graphviz
 import pytest
 import torch
+from PIL import Image
 
 from tools.lesson import definitions
 from zth_helpers import graph
@@ -48,16 +51,46 @@ def texts(svg: str) -> list[str]:
     return [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
 
 
+def boxes(svg: str) -> dict[str, list[str]]:
+    """The texts of each node in the picture, by the node's name in DOT."""
+    found = {}
+    for group in ElementTree.fromstring(svg).iter():
+        if group.get("class") == "node":
+            title, *rest = [e.text for e in group if e.tag.endswith(("title", "text"))]
+            found[title] = rest
+    return found
+
+
+def arrows(svg: str) -> set[str]:
+    groups = [g for g in ElementTree.fromstring(svg).iter() if g.get("class") == "edge"]
+    return {next(e.text for e in g if e.tag.endswith("title")) for g in groups}
+
+
 def test_svg_shows_labels_data_gradients_and_operations(no_dot):
-    shown = texts(draw_dot(expression()).svg)
-    for text in ("a", "b", "c", "d", "*", "+", "data 2.0000", "grad -3.0000", "data -6.0000", "data 4.0000"):
-        assert text in shown
+    svg = draw_dot(expression()).svg
+    assert boxes(svg) == {
+        "n0": ["d", "data 4.0000", "grad 1.0000"],
+        "n0op": ["+"],
+        "n1": ["data -6.0000", "grad 1.0000"],
+        "n1op": ["*"],
+        "n2": ["a", "data 2.0000", "grad -3.0000"],
+        "n3": ["b", "data -3.0000", "grad 2.0000"],
+        "n4": ["c", "data 10.0000", "grad 1.0000"],
+    }
+    assert arrows(svg) == {"n0op->n0", "n1->n0op", "n4->n0op", "n1op->n1", "n2->n1op", "n3->n1op"}
+
+
+def test_a_png_stands_beside_the_svg_for_notebooks_that_are_not_trusted(no_dot):
+    data, size = draw_dot(expression())._repr_mimebundle_()
+    image = Image.open(io.BytesIO(data["image/png"]))
+    assert size["image/png"]["width"] == image.width // 2 > 100
+    assert len(set(image.convert("L").getdata())) > 10  # something is drawn
 
 
 def test_the_twin_is_a_tree_of_text():
     drawn = draw_dot(expression())
     assert str(drawn) == TREE
-    bundle = drawn._repr_mimebundle_()
+    bundle, _ = drawn._repr_mimebundle_()
     assert bundle["text/plain"] == TREE and bundle["image/svg+xml"].startswith("<svg")
 
 
@@ -81,21 +114,21 @@ def test_falls_back_to_dot(no_pygraphviz, monkeypatch, tmp_path):
 
 def test_falls_back_to_text(no_pygraphviz, no_dot):
     assert find_renderer() == "text"
-    assert draw_dot(expression())._repr_mimebundle_() == {"text/plain": TREE}
+    assert draw_dot(expression())._repr_mimebundle_() == ({"text/plain": TREE}, {})
 
 
 def test_without_the_graphviz_package_it_is_text(monkeypatch):
     monkeypatch.setitem(sys.modules, "graphviz", None)
-    assert draw_dot(expression())._repr_mimebundle_() == {"text/plain": TREE}
+    assert draw_dot(expression())._repr_mimebundle_() == ({"text/plain": TREE}, {})
 
 
 @pytest.mark.parametrize("error", [OSError("broken"), RuntimeError("layout"), ValueError(), UnicodeError()])
 def test_a_broken_renderer_is_never_an_error(error, monkeypatch, no_dot):
-    def broken(source):
+    def broken(source, form):
         raise error
 
     monkeypatch.setattr(graph, "by_pygraphviz", broken)
-    assert draw_dot(expression())._repr_mimebundle_() == {"text/plain": TREE}
+    assert draw_dot(expression())._repr_mimebundle_() == ({"text/plain": TREE}, {})
 
 
 def test_nothing_reaches_stderr(capfd):
@@ -171,7 +204,7 @@ def test_a_long_chain_is_told_as_text():
     for _ in range(100_000):
         total = total + 1.0
     drawn = draw_dot(total)
-    assert set(drawn._repr_mimebundle_()) == {"text/plain"}
+    assert set(drawn._repr_mimebundle_()[0]) == {"text/plain"}
     assert str(drawn).startswith("200,001 values, too many for a picture") and len(str(drawn)) < 20_000
 
 
@@ -184,6 +217,56 @@ def test_sets_of_children_and_objects_without_labels_are_drawn():
 
     drawn = draw_dot(Plain(3.0, [Plain(1.0), Plain(2.0)]))
     assert "= ?" in str(drawn) and drawn.svg
+
+
+@dataclass(eq=True)
+class ByData:
+    """Equal when its data are, and so without a hash."""
+
+    data: float
+    grad: float = 0.0
+    _prev: tuple = ()
+
+
+class HashedByData(Value):
+    def __eq__(self, other):
+        return self.data == other.data
+
+    def __hash__(self):
+        return hash(self.data)
+
+
+class Contrary(Value):
+    """Refuses to be compared, and to be a truth value."""
+
+    def __eq__(self, other):
+        raise RuntimeError
+
+    __hash__ = None
+
+    def __bool__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("kind", [ByData, HashedByData, Contrary])
+def test_values_are_told_apart_by_identity(kind):
+    a, b = kind(1.0), kind(1.0)
+    root = kind(2.0, 0.0, (a, b)) if kind is ByData else kind(2.0, (a, b), "+")
+    drawn = draw_dot(root)
+    assert sorted(boxes(drawn.svg)) == ["n0", "n0op", "n1", "n2"] and len(str(drawn).splitlines()) == 3
+
+
+def test_a_cycle_ends():
+    a = Value(1.0, label="a")
+    b = Value(2.0, (a,), "f")
+    a._prev = (b,)
+    drawn = draw_dot(b)
+    assert len(boxes(drawn.svg)) == 4 and "(as above)" in str(drawn)
+
+
+def test_children_that_are_no_values_are_leaves():
+    drawn = draw_dot(Value(3.0, (1, None), "?"))
+    assert boxes(drawn.svg)["n1"] == ["data 1.0000", "grad –"] and "data None" in str(drawn)
 
 
 def test_against_dot_itself_where_there_is_one(no_pygraphviz):

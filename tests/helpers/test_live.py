@@ -55,7 +55,7 @@ class Notebook:
         monkeypatch.setattr(room, "in_notebook", lambda: True)
         monkeypatch.setenv("ZTH_QUIET", "1" if quiet else "0")
         monkeypatch.setattr(room.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(Figure, "png", lambda figure: self.draw())
+        monkeypatch.setattr(Figure, "png", lambda figure, scale=2: self.draw())
         monkeypatch.setattr(IPython.display, "DisplayHandle", lambda: self)
         monkeypatch.setattr(IPython.display, "display", self.keep)
 
@@ -97,7 +97,7 @@ def test_redraws_in_place_seldom_enough(notebook):
 
 
 def test_quick_drawings_come_at_most_twice_a_second(notebook, monkeypatch):
-    monkeypatch.setattr(Figure, "png", lambda figure: b"png")  # takes no time at all
+    monkeypatch.setattr(Figure, "png", lambda figure, scale=2: b"png")  # takes no time at all
     training = Training()
     for _ in live(training.mon, 500):
         training.step()

@@ -172,11 +172,12 @@ def test_a_figure_is_a_picture_with_title_and_axes_that_reads_as_text(name):
     plt.get_backend()  # pyplot chooses one when first asked
     before = dict(matplotlib.rcParams), plt.get_fignums()
     fig = FIGURES[name]()
-    bundle = fig._repr_mimebundle_()
+    bundle, size = fig._repr_mimebundle_()
     assert (dict(matplotlib.rcParams), plt.get_fignums()) == before, "pyplot state was left behind"
     assert bundle["text/plain"] == str(fig) and len(rows(fig)) >= 2
     assert bundle["image/png"].startswith(b"\x89PNG") and bundle["image/png"] == FIGURES[name]().png()
     image = matplotlib.image.imread(io.BytesIO(bundle["image/png"]))
+    assert size["image/png"]["width"] * 2 == image.shape[1]  # sharp on a screen of twice the pixels
     assert image.shape[0] > 100 and image.shape[1] > 300 and image.std() > 0.02
     assert all(ax.get_title() and ax.get_xlabel() for ax in fig.axes)
     assert any(ax.get_ylabel() for ax in fig.axes) or name == "activation_functions"

@@ -86,7 +86,7 @@ def bench(
     with monkeypatch.context() as patch, warnings.catch_warnings():
         for name, value in settings.items():
             patch.setenv(name, value)
-        patch.setattr(Figure, "png", lambda self: b"")  # what is drawn is compared elsewhere
+        patch.setattr(Figure, "png", lambda self, scale=2: b"")  # what is drawn is compared elsewhere
         os.chdir(lesson.NOTEBOOKS)
         try:
             yield

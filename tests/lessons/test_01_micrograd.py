@@ -317,7 +317,12 @@ def test_moons_network_equals_torch_in_all_engines():
     assert expected_loss == pytest.approx(0.8958, abs=5e-5)  # the lecture's first loss
     np.testing.assert_allclose(moons.scores(numbers, SIZES, X), scores, rtol=1e-12)
     runs = [(model, *lesson["moons_loss"](model, X, y))]
-    for name, how in (("ClosureValue", "single_steps"), ("Value", "single_steps"), ("Node", "single_steps"), ("Node", "dot")):
+    for name, how in (
+        ("ClosureValue", "single_steps"),
+        ("Value", "single_steps"),
+        ("Node", "single_steps"),
+        ("Node", "dot"),
+    ):
         Number = beyond[name]
         net = beyond["Net"](Number, beyond[how])
         assert [p.data for p in net.parameters()] == numbers

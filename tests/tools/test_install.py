@@ -52,6 +52,19 @@ def test_installs_once_and_again_after_a_change(project, monkeypatch):
     assert len(pip.calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "calls"),
+    [("course", "test", 2), ("test", "course", 1), ("bench", "test", 1), ("test", "bench", 2)],
+)
+def test_who_has_more_need_not_install_less(project, monkeypatch, first, then, calls):
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "Popen", pip)
+    for extras in (first, then):
+        monkeypatch.setattr(sys, "argv", ["install.py", extras])
+        install.main()
+    assert len(pip.calls) == calls and pip.calls[-1][-1] == f".[{then if calls == 2 else first}]"
+
+
 def test_an_interrupted_install_is_not_a_finished_one(project, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -105,7 +105,7 @@ def say_names() -> int:
         try:
             lecture_list(timeout=3)
         except OSError as error:  # ConnectionError is one
-            missing = f" ({str(error).splitlines()[0]})"
+            missing = str(error).splitlines()[0].replace("the lecture's list of names", ", which")
     try:
         print(f"names: {load_names().about}{missing}")
     except (OSError, ValueError) as error:

@@ -25,11 +25,11 @@ from zth_helpers.exercises.made_up_names import (
     windows,
     wrong_windows,
 )
+from zth_helpers.exercises.splits import judge_windows
 
 # Dev loss on `riddle` of the lecture's network (embedding 10, hidden 200, batch 32, its unscaled start) after
 # 20,000 steps, 0.1 then 0.01: the median of five seeds, 2.446 to 2.518.
 LECTURE = 2.4816
-from zth_helpers.exercises.splits import judge_windows
 
 
 @exercise(

@@ -48,14 +48,15 @@ class Explorer(widgets.VBox):
             self.problem.value = f"<span role='alert' {ALERT}>{html.escape(str(error))}</span>"
             return
         self.problem.value = ""
-        self.image.value = self.figure.png()
+        self.image.value = self.figure.png(scale=1)
         twin = html.escape(str(self.figure))
         self.numbers.value = f"<details><summary>the numbers</summary><pre>{twin}</pre></details>"
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         shown = super()._repr_mimebundle_(**kwargs)
         data = shown[0] if isinstance(shown, tuple) else shown
-        return data | self.figure._repr_mimebundle_()
+        picture, size = self.figure._repr_mimebundle_()
+        return data | picture, size
 
 
 def slider(

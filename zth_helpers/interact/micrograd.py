@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from zth_helpers import moons
-from zth_helpers.graph import label, number, operation, show
+from zth_helpers.graph import below, label, operation, show
 from zth_helpers.interact.explorer import Explorer, choice, slider
 from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
 from zth_helpers.plots.micrograd import draw_points, draw_scores, score_grid
@@ -18,7 +18,7 @@ from zth_helpers.plots.micrograd import draw_points, draw_scores, score_grid
 def backward_pass(graphs: Mapping[str, object]) -> Explorer:
     """Which node passes its gradient on, and what it adds where: `graphs` by name, each the root of Values.
 
-    A value's `_backward()` adds to the grad of the values in its `_prev`. The gradients that the values hold are
+    A value's `_backward()` adds to the grad of the values in its `_prev`. The gradients that they hold are
     left as they were.
     """
     runs = {name: run_backward(root) for name, root in graphs.items()}
@@ -49,8 +49,8 @@ def run_backward(root: Any) -> tuple[dict, list]:
     """The values with their names, and for each step (value that fires, {child: added}, all gradients)."""
     order = _children_first(root)
     kept = [value.grad for value in order]
-    numbers = number(root)
-    names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[v]}") for v in order}
+    numbers = {id(v): i for i, v in enumerate(below(root))}
+    names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[id(v)]}") for v in order}
     for value in order:
         value.grad = 0.0
     root.grad = 1.0
@@ -140,7 +140,7 @@ def decision_boundary(
         draw_points(ax, X, y)
         if wrong.any():
             ring = dict(s=110, facecolor="none", edgecolor=INK, linewidth=1.2)
-            ax.scatter(*X[wrong].T, label=f"wrong ({wrong.sum()})", **ring)
+            ax.scatter(*X[wrong].T, label="wrong", **ring)
         ax.set_title(f"before step {step}: loss {loss:.4f}, {100 * accuracy:.0f}% right")
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return fig

@@ -1,4 +1,4 @@
-"""Lesson 1's figures: tangents, tanh and its slope, training curves, two moons and the boundary between them."""
+"""Lesson 1's figures: tangents, tanh, training curves, two moons and the boundary between them."""
 
 from __future__ import annotations
 
