@@ -1,5 +1,13 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.bigram import (
+    between_two_points,
+    counts_image,
+    loss_and_levels,
+    one_hot_image,
+    row_bars,
+    staircase,
+)
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -31,15 +39,21 @@ __all__ = [
     "Figure",
     "activation_functions",
     "activation_histograms",
+    "between_two_points",
     "bigram_heatmap",
+    "counts_image",
     "dashboard",
     "decision_boundary",
     "embedding_scatter",
     "gradient_histograms",
     "learning_rate_finder",
+    "loss_and_levels",
     "loss_curve",
+    "one_hot_image",
+    "row_bars",
     "saturation_image",
     "shape_flow",
+    "staircase",
     "statistics_heatmap",
     "table",
     "tangents",
