@@ -33,7 +33,7 @@ class Tolerant(str):
             return True
         if not isinstance(other, str):
             return NotImplemented
-        if squeeze(FLOAT.sub("#", self)) != squeeze(FLOAT.sub("#", other)):
+        if squeeze(FLOAT.sub("\0", self)) != squeeze(FLOAT.sub("\0", other)):
             return False
         pairs = zip(FLOAT.findall(self), FLOAT.findall(other))
         return all(close(a, b) for a, b in pairs)

@@ -111,9 +111,7 @@ def _keep() -> Path:
     """The folder for what is fetched."""
     if SHIPPED.parent == settings.ROOT / "data":
         return SHIPPED.parent / "lecture"
-    import pooch
-
-    return Path(pooch.os_cache("zth_helpers"))
+    return Path.home() / ".cache" / "zth_helpers"
 
 
 def _sha256(data: bytes) -> str:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from zth_helpers.layers import BatchNorm1d, Linear, Sequential, Tanh
 from zth_helpers.monitor import Monitor
-from zth_helpers.monitor.statistics import BINS, Rows, summarise
+from zth_helpers.monitor.statistics import BINS, summarise
+from zth_helpers.monitor.table import Rows
 
 
 def mlp(seed=0, hidden=2):
@@ -354,7 +355,7 @@ def still(layers, parameters, x):
     for p in parameters:
         p.grad = torch.ones_like(p)
     mon = Monitor(layers, parameters, every=1)
-    mon._plain.last = type("Forgetful", (dict,), {"get": lambda *_: []})()
+    mon._plain._is_old = lambda *_: False
     return mon
 
 
@@ -394,7 +395,7 @@ def test_200_000_steps_fit_the_tables_of_the_first_hundred():
     assert len(mon.update_steps) <= 4096 and mon.update_steps[-1] > 199_900
 
 
-@pytest.mark.parametrize("when", range(1, 400, 3))
+@pytest.mark.parametrize("when", range(1, 1800, 13))
 def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
     C, layers, parameters = mlp(hidden=1)
     mon, count = Monitor(layers, parameters, every=1), 0
@@ -418,9 +419,31 @@ def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
         sys.settrace(None)
     lengths = {len(mon.steps), len(mon.outputs.mean), len(mon.gradients.hist), len(mon.grad_data)}
     assert len(lengths) == 1
-    rows = lengths.pop()
+    before = len(set(mon.steps.tolist()) | {mon._now}) - 1
     train(C, layers, parameters, mon, 2)
-    assert len(mon.steps) == rows + 2 and np.isfinite(mon.outputs.std[-1]).all()
+    assert np.isfinite(mon.outputs.std[-1]).all()
+    for steps in (mon.steps, mon.update_steps, mon.loss_steps):  # each step is there, and none of them twice
+        assert steps.tolist() == list(range(before + 2))
+
+
+def test_the_interruptions_reach_the_end_of_a_run():
+    """The last of them comes after the last line that the two steps execute."""
+    C, layers, parameters = mlp(hidden=1)
+    mon, count = Monitor(layers, parameters, every=1), 0
+
+    def tracer(frame, event, arg):
+        nonlocal count
+        if "zth_helpers" not in frame.f_code.co_filename or "layers" in frame.f_code.co_filename:
+            return None
+        count += event == "line"
+        return tracer
+
+    sys.settrace(tracer)
+    try:
+        train(C, layers, parameters, mon, 2)
+    finally:
+        sys.settrace(None)
+    assert 800 < count < 1800
 
 
 # -- errors -----------------------------------------------------------------------------------------------

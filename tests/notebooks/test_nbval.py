@@ -143,6 +143,8 @@ def test_a_cell_without_a_count_breaks_the_rules(sound, tmp_path):
     [
         ("loss 2.4540", "loss 2.4540", True),
         ("loss 2.45401", "loss 2.45402", True),
+        ("loss #", "loss 2.5", False),  # a placeholder of ours is nothing that can be printed
+        ("loss 2.5", "loss #", False),
         ("loss 2.4540", "loss 2.4541", True),  # one unit of the fifth digit: a rounding
         ("loss 2.4540", "loss 2.4542", False),
         ("loss 9.9999", "loss 10.0000", True),

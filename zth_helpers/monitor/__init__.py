@@ -1,6 +1,21 @@
 """See inside a network while it trains: `Monitor` records, `diagnose` says in words what is wrong."""
 
 from zth_helpers.monitor.core import Monitor
-from zth_helpers.monitor.diagnosis import Finding, Findings, diagnose
+from zth_helpers.monitor.diagnosis import Alarm, Finding, Findings, Thresholds, diagnose, stop_on
+from zth_helpers.monitor.export import tensorboard, to_dict, to_json_lines, write_to
+from zth_helpers.monitor.statistics import statistic
 
-__all__ = ["Finding", "Findings", "Monitor", "diagnose"]
+__all__ = [
+    "Alarm",
+    "Finding",
+    "Findings",
+    "Monitor",
+    "Thresholds",
+    "diagnose",
+    "statistic",
+    "stop_on",
+    "tensorboard",
+    "to_dict",
+    "to_json_lines",
+    "write_to",
+]

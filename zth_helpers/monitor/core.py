@@ -8,29 +8,59 @@
         mon.step(loss, lr=lr)
     mon.close()                              # or: with Monitor(...) as mon:
 
-The idea is lecture 4's, for its lists of layer objects and for any torch.nn.Module. A tensor is reduced to a
-few numbers and a histogram, and only at every `every`-th step. What cannot be seen: `module.forward(x)` and
-functional calls such as torch.tanh (a bypassed layer shows 0 calls), forward passes without gradients or in
-eval mode, and of a plain layer all but its last call. Under DistributedDataParallel each process sees the
-activations of its own examples, p.grad is the mean over all. `step` reads the loss: on a GPU it waits for it.
+The idea is lecture 4's (1:26:51 to 1:46:04), for its lists of layer objects and for any torch.nn.Module. A
+tensor is reduced to a few numbers and a histogram, and only at every `every`-th step.
+
+What a row means. Of each layer it shows the last forward pass that took part in the backward; output and
+gradient belong to the same pass. Gradients of several backwards over one graph add up, as in p.grad; what
+someone takes aside with torch.autograd.grad does not count. A layer that is checkpointed runs once.
+What cannot be seen: `module.forward(x)` and functional calls such as torch.tanh (a bypassed layer shows 0
+calls), forward passes without gradients or of a model in eval mode, and of a plain layer all but its last
+call. Under DistributedDataParallel each process sees the activations of its own examples, p.grad is the mean
+over all. What cannot be read (complex outputs, nested, quantised or distributed tensors, tensors inside of
+vmap) is left out and named in `mon.skipped`; no error of a Monitor's hooks reaches the user's own call.
+What it costs: `step` reads the loss, for which a GPU is waited for; at a sampled step the gradients of the
+outputs stay in memory until `step`; a compiled model gets a graph for each layer instead of one, always.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zth_helpers.monitor.modules import Columns, Hook, ModuleWatch, remove, unwrap
-from zth_helpers.monitor.parameters import ParameterWatch, PlainWatch
-from zth_helpers.monitor.statistics import BINS, FIELDS, NONFINITE, Rows, Statistics, summarise
+from zth_helpers.monitor.columns import Columns
+from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
+from zth_helpers.monitor.parameters import ParameterWatch
+from zth_helpers.monitor.plain_layers import PlainWatch, gradient
+from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise
+from zth_helpers.monitor.table import Rows
 
 MEMORY = 5_000_000  # bytes of the table of samples, and as much for a moment when it is thinned out
+PASSIVE = (
+    "Tanh",
+    "Sigmoid",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "GELU",
+    "SiLU",
+    "Softmax",
+    "LogSoftmax",
+    "Softplus",
+    "Dropout",
+    "Flatten",
+    "Unflatten",
+    "Identity",
+)  # behind the last layer they are its output
+APART = 10  # steps at least between two samples of the weights' gradients, which are many numbers
 
 
 class Monitor:
@@ -38,51 +68,68 @@ class Monitor:
 
     model_or_layers: a torch.nn.Module, a list of layer objects that store `.out`, or anything with `.layers`.
     parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them.
-    only: shell patterns of the layers and parameters to watch by name, such as "blocks.0.*"; default all.
-    optimizer: with it, update ratios are those of the true updates; without, of lr * grad.
+    optimizer: with it, update ratios are those of the true updates, whole ones where several calls of `step`
+        go into one update; without, of lr * grad.
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
-        cost a fifth of a sample; by default as `every`.
+        cost a fifth of a sample; by default as `every`. histograms_every: the same for the histograms, which
+        cost a third of it; by default as `every`, and a sample without them has counts of 0.
+    only: shell patterns of the layers and parameters to watch by name, such as "blocks.0.*"; default all.
+    scaler: a torch.amp.GradScaler; gradients of outputs are then in the units of p.grad.
     method: "norm" for ratios of norms; "std" for the lecture's, which are infinite for a constant parameter.
 
     To read, all numpy (S samples, L layers, P parameters, U update samples, T losses, B bins):
         steps (S,); outputs, gradients: .mean .std .saturated .dead .nonfinite .lo .hi (S, L), .hist (S, L, B)
         and .edges (S, L, B+1); grad_data (S, P), update_data (U, P): ratios; update_steps (U,)
         parameter_grads: as gradients, (W, P), of weights (ndim >= 2) only, at weight_steps (W,): samples that
-        are at least 10 steps apart; losses, loss_steps (T,)
+        are at least 10 steps apart; moved (W, P): has the parameter changed since the last of them?
+        losses, loss_steps (T,)
         calls (L,): of sampled steps; trainable (P,); nonfinite_first: (step, layer) or None
-    and lists: layer_names, layer_kinds, parameter_names, parameter_shapes.
+    and lists: layer_names, layer_kinds, parameter_names, parameter_shapes; and skipped: {name: why}.
 
-    Raises ValueError or TypeError when there is nothing to watch.
+    `after_sample` is a list of functions that are called with the Monitor when a sample has been taken.
+    A Monitor can be pickled; the copy is closed. Raises ValueError or TypeError when there is nothing to
+    watch.
     """
 
     def __init__(
         self,
-        model_or_layers,
+        model_or_layers: Any,
         parameters: Iterable[Tensor] | Mapping[str, Tensor] | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         every: int = 100,
         *,
         only: str | Sequence[str] | None = None,
+        scaler: Any = None,
         updates_every: int | None = None,
+        histograms_every: int | None = None,
         method: str = "norm",
     ):
         updates_every = every if updates_every is None else updates_every
-        for name, value in (("every", every), ("updates_every", updates_every)):
+        histograms_every = every if histograms_every is None else histograms_every
+        counts = {"every": every, "updates_every": updates_every, "histograms_every": histograms_every}
+        for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}: give a whole number of steps, 1 or more")
         if method not in ("norm", "std"):
             raise ValueError(f'method={method!r}: give "norm", or "std" for the lecture\'s own numbers')
-        self.every, self.closed = every, False
-        self._passed_over: list[
-            str
-        ] = []  # names that `only` leaves out, for the message when nothing is left
+        self.every, self.histograms_every, self.closed = every, histograms_every, False
         self.nonfinite_first: tuple[int, str] | None = None
-        self._columns = Columns()
-        self._modules, self._plain = ModuleWatch(self._columns), PlainWatch(self._columns)
-        self._handles: list = []
-        self._detach = weakref.finalize(self, _detach, self._modules, self._handles)
-
+        self.skipped: dict[str, str] = {}
+        self.output_layers: list[str] = []  # the last activations, behind the last layer that computes
+        self.after_sample: list[Callable[[Monitor], object]] = []
         self._only = (only,) if isinstance(only, str) else tuple(only or ("*",))
+        self._passed_over: list[str] = []  # names that `only` leaves out
+        self._statistics_names = (*FIELDS, *EXTRA)
+        reduce = partial(summarise, extra=tuple(EXTRA.values()))
+        self._reduce = reduce
+        self._columns = Columns()
+        self._plain = PlainWatch(self._columns)
+        self._modules = ModuleWatch(self._columns, reduce, self._skip)
+        self._handles: list = []
+        self._detach: Callable[[], object] | None = weakref.finalize(
+            self, _detach, self._modules, self._handles
+        )
+
         names: dict[int, str] = {}
         found = self._watch(unwrap(model_or_layers), "", names)
         if not self._columns.kinds and self._passed_over:
@@ -95,24 +142,36 @@ class Monitor:
             )
         if isinstance(parameters, Mapping):
             names.update((id(p), name) for name, p in parameters.items())
-            parameters = parameters.values()
-        followed = list({id(p): p for p in (found if parameters is None else parameters)}.values())
-        followed = [p for p in followed if self._wanted(names.get(id(p), "")) or parameters is not None]
+            parameters = list(parameters.values())
+        given = found if parameters is None else list(parameters)
+        followed = list({id(p): p for p in given}.values())
+        if parameters is None:
+            followed = [p for p in followed if self._wanted(names.get(id(p), ""))]
         if not followed or not all(isinstance(p, Tensor) for p in followed):
             raise ValueError("no parameters to follow: give a list of tensors, Monitor(layers, parameters)")
-        self._parameters = ParameterWatch(followed, names, method)
+        self._parameters = ParameterWatch(followed, names, method, self._skip)
+        self._scaler, self._scale_before = scaler, math.inf
+        if scaler is not None:
+            self._modules.scale_of = scaler.get_scale
+            self._scale_before = scaler.get_scale()
+        self._plain_scale: float | None = None
         if optimizer is not None:
-            self._handles.append(optimizer.register_step_pre_hook(Hook(self._parameters, "keep")))
+            self._handles.append(self._parameters.attach(optimizer))
 
         P = len(followed)
-        self._now, self._due = 0, True
-        self._losses = Rows(2**18, 2**22, 1, loss=np.float32(0))
+        self._now, self._due, self._wants_update = 0, True, True
+        self._losses = Rows(2**18, 2**22, 1, loss=np.array(0, np.float32))
         self._updates = Rows(4096, 10**6, updates_every, ratio=np.zeros(P, np.float32))
-        self._weights = Rows(256, 10**6, -(-10 // every) * every, **_blank(P))
-        self._samples: Rows | None = None  # made at the first sample, when the columns are known
+        weights = self._blank(P) | {"moved": np.zeros(P, bool)}
+        self._weights = Rows(256, 10**6, -(-APART // every) * every, **weights)
+        self._fingerprints: np.ndarray | None = None
+        self._samples: Any = None  # Rows, made at the first sample, when the columns are known
 
-    def _watch(self, model, prefix: str, names: dict[int, str]) -> list[Tensor]:
+    def _watch(self, model: Any, prefix: str, names: dict[int, str]) -> list[Tensor]:
         """Hooks modules and lists plain layers; names their parameters and returns them."""
+        if isinstance(model, nn.ModuleList | nn.ModuleDict):  # several networks: each has passes of its own
+            inside = [self._watch(unwrap(m), f"{prefix}{n}.", names) for n, m in model.named_children()]
+            return [p for found in inside for p in found]
         if isinstance(model, nn.Module):
             self._modules.watch(model, prefix, self._wanted)
             trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -141,6 +200,16 @@ class Monitor:
         self._passed_over.append(name)
         return False
 
+    @property
+    def _skip(self) -> Callable[[str, str], None]:
+        """Notes once what cannot be read; holds no reference to the Monitor."""
+        skipped = self.skipped
+
+        def skip(name: str, why: str) -> None:
+            skipped.setdefault(name, why)
+
+        return skip
+
     # -- in the loop --------------------------------------------------------------------------------------
 
     def retain_grads(self) -> None:
@@ -148,101 +217,193 @@ class Monitor:
         self._check_open()
         if self._due and torch.is_grad_enabled():
             self._plain.retain()
+            self._plain_scale = None if self._scaler is None else self._scaler.get_scale()
 
     def step(self, loss: Tensor | float, lr: float | None = None) -> None:
         """After backward and the update: counts the step and, when it is due, takes the sample.
 
-        Raises ValueError for a loss that is not one number; RuntimeError when no layer has run, no parameter
-        has a gradient (zero_grad came first), or the monitor is closed.
+        Raises ValueError for a loss that is not one number; RuntimeError when no layer has run, when the
+        first sample finds no gradient at all (zero_grad came first), and when the monitor is closed.
         """
         self._check_open()
         value = _number(loss)
         # A loss that has just become nan: look at once, rather than when everything is nan.
         broke = not math.isfinite(value) and self.nonfinite_first is None
-        if self._due or (broke and self._plain.layers):
-            self._sample(lr)
-        elif self._parameters.on:
-            self._updates.append(step=self._now, ratio=self._parameters.read(lr)[2])
+        sampled = self._due or (broke and bool(self._plain.layers))
+        if sampled:
+            sampled = self._sample(lr)
+        elif self._wants_update:
+            self._take_update(self._parameters.ratios(self._parameters.gradients(), lr)[1])
         if self._now % self._losses.interval == 0:
-            self._losses.append(step=self._now, loss=value)
-        self._now += 1
-        self._due = self._now % self.interval == 0 or (broke and not self.nonfinite_first)
+            self._losses.append(self._now, loss=value)
+        self._get_ready(broke)
+        if sampled:
+            for function in self.after_sample:
+                function(self)
+
+    def _get_ready(self, broke: bool) -> None:
+        """For the next step: what is due in it?"""
+        parameters = self._parameters
+        now = self._now + 1
+        self._due = now % self.interval == 0 or (broke and not self.nonfinite_first)
+        self._wants_update = self._wants_update or self._due or now % self._updates.interval == 0
+        parameters.wants_update, parameters.before = self._wants_update, None
+        self._modules.forget()
         self._modules.switch(self._due)
-        self._parameters.on = self._due or self._now % self._updates.interval == 0
+        if self._scaler is not None and self._wants_update:
+            self._scale_before = self._scaler.get_scale()
+        self._now = now
 
     def close(self) -> None:
         """Removes all hooks. What was recorded stays."""
-        self._detach()
-        self.closed, self._plain.kept, self._parameters.before = True, {}, None
+        if self._detach is not None:
+            self._detach()
+        self.closed = True
+        self._plain.forget()
+        self._parameters.on, self._parameters.before = False, None
 
     def __enter__(self) -> Monitor:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise RuntimeError("this Monitor is closed: its records can be read; to go on, make a new one")
 
-    def _sample(self, lr: float | None) -> None:
-        """Reduces what this step has shown and appends it to the tables."""
-        names, outs, retained = self._plain.take()
-        shown = self._modules.shown
-        if not names and not shown:
+    def _sample(self, lr: float | None) -> bool:
+        """Reduces what this step has shown and appends it to the tables; False when there is nothing new."""
+        plain, calls = self._plain.taken(), self._modules.taken()
+        grads = self._parameters.gradients()
+        if not self._there_is_something(bool(plain or calls), grads):
+            return False
+        names: dict[str, str] = {}  # column -> layer, in the order of the run
+        batch: list[tuple[str, int, Any, int | None]] = []  # column, 0 output or 1 gradient, what, axis
+        for layer, outs in plain:
+            for name, out in zip(self._columns.named(layer, 1, len(outs)), outs):
+                names[name] = layer
+                batch += [(name, 0, out, None), (name, 1, _unscaled(gradient(out), self._plain_scale), None)]
+        for call in calls:
+            for name, one in zip(self._columns.named(call.layer, call.turn, len(call.seen)), call.seen):
+                names[name] = call.layer
+                grad = _unscaled(one.gradient, self._modules.scale)
+                batch += [(name, 0, one.value, one.axis), (name, 1, grad, one.axis)]
+        self._make_room(names)
+        row = self._row(batch)
+        ratios, update = self._parameters.ratios(grads, lr)
+        self._parameters.look_at_optimizer()
+        self._columns.calls.update(layer for layer, _ in plain)
+        if not self._skipped_by_scaler():
+            self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
+        self._samples.append(self._now, grad_data=ratios, **row)
+        self.output_layers = self._find_output_layers()
+        if self._wants_update:
+            self._take_update(update)
+        if self._now % self._weights.interval == 0:
+            self._sample_weights(grads)
+        self._plain.forget()
+        return True
+
+    def _there_is_something(self, ran: bool, grads: list) -> bool:
+        """Raises RuntimeError for a loop that has never shown anything, with the likely cause."""
+        if self._parameters.all_gone() and self._parameters.trainable.any():
+            raise RuntimeError(
+                "the parameters that this Monitor follows are gone: load_state_dict(assign=True), a new "
+                "model or new tensors took their place. Make a new Monitor, and a new optimizer"
+            )
+        nothing_arrived = all(g is None for g in grads) and self._parameters.trainable.any()
+        if ran and not (nothing_arrived and self._samples is None and not self.skipped):
+            return True
+        if not ran and self.skipped:  # it ran, and could not be read
+            return False
+        if not ran and (name := self._plain.without_out()) is not None:
+            raise RuntimeError(
+                f"no layer has run since the last step, or the layers keep no .out: {name} has none. A layer "
+                "object stores its result in self.out when it is called"
+            )
+        if not ran:
             raise RuntimeError(
                 "no layer has run since the last step: call the model in training mode and with gradients, "
                 "then mon.step; a Monitor is attached before a compiled model's first call"
             )
-        grads, grad_data, update_data = self._parameters.read(lr)
-        samples, row = self._room()
-        at = {name: i for i, name in enumerate(self._columns)}
-        entries = [(name, pair) for name, pair in zip(names, zip(outs, retained))] + list(shown.items())
-        batch = []  # (0 output or 1 gradient, column, tensor, kind)
-        for name, pair in entries:
-            for i, item in enumerate(pair):
-                if isinstance(item, Tensor):
-                    batch.append((i, at[name], item, "" if i else self._columns.kinds[self._columns[name]]))
-                elif item is not None:
-                    row["numbers"][i, at[name]], row["hist"][i, at[name]] = item[0][0], item[1][0]
-        if batch:
-            which, column, found, kinds = (list(values) for values in zip(*batch))
-            row["numbers"][which, column], row["hist"][which, column] = summarise(found, kinds)
-        shown.clear()
-        self._modules.turns.clear()
-        self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
-        samples.append(step=self._now, grad_data=grad_data, **row)
-        if self._parameters.on:
-            self._updates.append(step=self._now, ratio=update_data)
-        if self._now % self._weights.interval == 0:
-            numbers, hist = summarise([g if g is not None and g.ndim > 1 else None for g in grads])
-            self._weights.append(step=self._now, numbers=numbers, hist=hist)
+        raise RuntimeError(
+            "no parameter has a gradient: call mon.step after backward and the update, before zero_grad"
+        )
 
-    def _room(self) -> tuple[Rows, dict[str, np.ndarray]]:
-        """The table of samples, with a column for all that has been seen, and a blank row for it."""
-        columns = self._columns
+    def _make_room(self, names: dict[str, str]) -> None:
+        """A column for all that has been seen, in the table of samples."""
+        self._columns.add(names, in_order_of_listing=bool(self._plain.layers))
         if self._samples is None:
-            columns.update((layer, layer) for layer in columns.kinds if layer not in columns.values())
-            if (
-                self._plain.layers
-            ):  # in the order of the list; a module's layers in the order of their first run
-                order = list(columns.kinds)
-                in_order = sorted(columns.items(), key=lambda item: order.index(item[1]))
-                columns.clear()
-                columns.update(in_order)
             grad_data = np.zeros(len(self.parameter_names), np.float32)
-            row = _blank(2, len(columns))
-            self._samples = Rows(512, MEMORY, self.every, grad_data=grad_data, **row)
-        missing = len(columns) - self._samples["numbers"].shape[2]
+            self._samples = Rows(
+                512, MEMORY, self.every, grad_data=grad_data, **self._blank(2, len(self._columns))
+            )
+        missing = len(self._columns) - self._samples["numbers"].shape[2]
         if missing:
             self._samples.widen(2, missing, "numbers", "hist")
-        return self._samples, _blank(2, len(columns))
+
+    def _row(self, batch: list[tuple[str, int, Any, int | None]]) -> dict[str, np.ndarray]:
+        """The numbers and histograms of a sample; `batch` has tensors, and what was reduced before."""
+        row = self._blank(2, len(self._columns))
+        at = {name: i for i, name in enumerate(self._columns)}
+        kind = {name: self._columns.kinds[layer] for name, layer in self._columns.items()}
+        histograms = self._now % self.histograms_every == 0
+        numbers, hist = row["numbers"], row["hist"]
+        for name, which, found, _ in batch:
+            if isinstance(found, tuple):
+                numbers[which, at[name]], hist[which, at[name]] = found[0][0], found[1][0]
+        rest = [entry for entry in batch if isinstance(entry[2], Tensor)]
+        if rest:
+            kinds = ["" if which else kind[name] for name, which, _, _ in rest]
+            reduced = self._reduce(
+                [t for *_, t, _ in rest], kinds, [axis for *_, axis in rest], histograms=histograms
+            )
+            places = [which for _, which, _, _ in rest], [at[name] for name, _, _, _ in rest]
+            numbers[places], hist[places] = reduced
+        if not histograms:
+            hist[...] = 0
+        return row
+
+    def _find_output_layers(self) -> list[str]:
+        """The activations behind the last computing layer of each network."""
+        found: list[str] = []
+        for prefix in [*self._modules.roots] or [""]:
+            mine = [name for name in self.layer_names if name.startswith(prefix)]
+            kinds = [self._columns.kinds[self._columns[name]] for name in mine]
+            last = max((i for i, kind in enumerate(kinds) if kind not in PASSIVE), default=len(mine))
+            found += mine[last + 1 :]
+        return found
+
+    def _take_update(self, ratio: np.ndarray | None) -> None:
+        """Appends the update ratios, once the update is there: it may take several steps to come."""
+        if ratio is None and self._skipped_by_scaler():
+            ratio = np.zeros(len(self.parameter_names), np.float32)
+        if ratio is not None:
+            self._updates.append(self._now, ratio=ratio)
+            self._wants_update = False
+
+    def _skipped_by_scaler(self) -> bool:
+        """A GradScaler that has met inf leaves the update out and lowers its scale."""
+        return self._scaler is not None and self._scaler.get_scale() < self._scale_before
+
+    def _sample_weights(self, grads: list[Tensor | None]) -> None:
+        weights = [g if g is not None and g.ndim > 1 and g.is_floating_point() else None for g in grads]
+        numbers, hist = self._reduce(weights)
+        now, before = self._parameters.fingerprints(), self._fingerprints
+        moved = np.ones(len(now), bool) if before is None else now != before
+        self._weights.append(self._now, numbers=numbers, hist=hist, moved=moved)
+        self._fingerprints = now
 
     def _note_nonfinite(self, bad: np.ndarray) -> None:
         """The first layer: of the outputs the first that runs, else of the gradients the last."""
         if self.nonfinite_first is None and bad.any():
             i = np.flatnonzero(bad[0])[0] if bad[0].any() else np.flatnonzero(bad[1])[-1]
             self.nonfinite_first = self._now, list(self._columns)[i]
+
+    def _blank(self, *shape: int) -> dict[str, np.ndarray]:
+        numbers = np.full((*shape, len(self._statistics_names)), np.nan, np.float32)
+        return dict(numbers=numbers, hist=np.zeros((*shape, BINS), np.int32))
 
     # -- to read ------------------------------------------------------------------------------------------
 
@@ -275,9 +436,10 @@ class Monitor:
 
     def _statistics(self, i: int) -> Statistics:
         if self._samples is None:
-            blank = _blank(0, len(self.layer_names))
-            return Statistics(**blank)
-        return Statistics(self._samples["numbers"][:, i], self._samples["hist"][:, i])
+            blank = self._blank(0, len(self.layer_names))
+            return Statistics(self._statistics_names, blank["numbers"], blank["hist"])
+        numbers, hist = self._samples["numbers"][:, i], self._samples["hist"][:, i]
+        return Statistics(self._statistics_names, numbers, hist)
 
     @property
     def steps(self) -> np.ndarray:
@@ -285,19 +447,67 @@ class Monitor:
 
     @property
     def grad_data(self) -> np.ndarray:
-        return (
-            np.zeros((0, len(self.parameter_names))) if self._samples is None else self._samples["grad_data"]
-        )
+        empty = np.zeros((0, len(self.parameter_names)))
+        return empty if self._samples is None else self._samples["grad_data"]
 
-    parameter_names = property(lambda self: self._parameters.names)
-    parameter_shapes = property(lambda self: self._parameters.shapes)
-    trainable = property(lambda self: self._parameters.trainable)
-    parameter_grads = property(lambda self: Statistics(self._weights["numbers"], self._weights["hist"]))
-    weight_steps = property(lambda self: self._weights["step"])
-    update_data = property(lambda self: self._updates["ratio"])
-    update_steps = property(lambda self: self._updates["step"])
-    losses = property(lambda self: self._losses["loss"])
-    loss_steps = property(lambda self: self._losses["step"])
+    @property
+    def parameter_names(self) -> list[str]:
+        return self._parameters.names
+
+    @property
+    def parameter_shapes(self) -> list[tuple[int, ...]]:
+        return self._parameters.shapes
+
+    @property
+    def parameter_dtypes(self) -> list[str]:
+        return self._parameters.dtypes
+
+    @property
+    def trainable(self) -> np.ndarray:
+        return self._parameters.trainable
+
+    @property
+    def optimizer_steps(self) -> int | None:
+        """How often the optimizer has stepped; None without one."""
+        return None if self._parameters.optimizer is None else self._parameters.stepped
+
+    @property
+    def not_in_optimizer(self) -> list[str]:
+        """The trainable parameters that the optimizer does not have."""
+        return self._parameters.missing
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The optimizer's, of each of its groups."""
+        return self._parameters.rates
+
+    @property
+    def parameter_grads(self) -> Statistics:
+        return Statistics(self._statistics_names, self._weights["numbers"], self._weights["hist"])
+
+    @property
+    def weight_steps(self) -> np.ndarray:
+        return self._weights["step"]
+
+    @property
+    def moved(self) -> np.ndarray:
+        return self._weights["moved"]
+
+    @property
+    def update_data(self) -> np.ndarray:
+        return self._updates["ratio"]
+
+    @property
+    def update_steps(self) -> np.ndarray:
+        return self._updates["step"]
+
+    @property
+    def losses(self) -> np.ndarray:
+        return self._losses["loss"]
+
+    @property
+    def loss_steps(self) -> np.ndarray:
+        return self._losses["step"]
 
     def __repr__(self) -> str:
         return (
@@ -305,16 +515,49 @@ class Monitor:
             f"{len(self.steps)} samples in {self._now} steps"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What was recorded, without the network: a copy or a saved Monitor is closed."""
+        tables = ("_samples", "_updates", "_weights", "_losses")
+        plain = (
+            "every",
+            "histograms_every",
+            "nonfinite_first",
+            "skipped",
+            "output_layers",
+            "_now",
+            "_statistics_names",
+        )
+        kept = {name: getattr(self, name) for name in (*tables, *plain)}
+        columns, parameters = self._columns, self._parameters
+        kept["columns"] = dict(columns), columns.kinds, columns.calls
+        read = ("names", "shapes", "dtypes", "trainable", "missing", "rates", "stepped")
+        kept["parameters"] = {name: getattr(parameters, name) for name in read}
+        kept["has_optimizer"] = parameters.optimizer is not None
+        return kept
 
-def _blank(*shape: int) -> dict[str, np.ndarray]:
-    numbers = np.full((*shape, len(FIELDS)), np.nan, np.float32)
-    return dict(numbers=numbers, hist=np.zeros((*shape, BINS), np.int32))
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        (names, kinds, calls), parameters = kept.pop("columns"), kept.pop("parameters")
+        self._columns = Columns()
+        self._columns.update(names)
+        self._columns.kinds, self._columns.calls = kinds, calls
+        self._parameters = ParameterWatch([], {}, "norm", lambda name, why: None)
+        vars(self._parameters).update(parameters)
+        self._parameters.optimizer = weakref.ref(self._parameters) if kept.pop("has_optimizer") else None
+        vars(self).update(kept)
+        self.closed, self.after_sample = True, []
+        self._plain = PlainWatch(self._columns)
+        self._detach = None
 
 
 def _detach(modules: ModuleWatch, handles: list) -> None:
     modules.on = False
     remove(modules.handles)
+    remove(modules.on_tensors)
     remove(handles)
+
+
+def _unscaled(grad: Any, scale: float | None) -> Any:
+    return grad if grad is None or scale in (None, 1.0) else grad / scale
 
 
 def _number(loss: Tensor | float) -> float:

@@ -1,43 +1,65 @@
-"""What a Monitor's numbers mean: findings in plain words, or "no findings"."""
+"""What a Monitor's numbers mean: findings in plain words, grouped by their cause, or "no findings"."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from zth_helpers.monitor.core import Monitor
+from zth_helpers.monitor.core import PASSIVE, Monitor
 from zth_helpers.monitor.statistics import FLAT
 from zth_helpers.text import table
 
-# All thresholds. [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where
-# it names no number, ours lies between its healthy and its sick networks (tests/test_diagnose.py has both).
-
-# Times ln(vocabulary). [L4] expects ln 27 = 3.30; sick 27.88, healthy 3.28 to 3.33.
-FIRST_LOSS = 1.2
-# Share of |tanh| > 0.97. [L4]: gain 3 has 0.40 to 0.48, gain 5/3 up to 0.20, batch norm 0.03.
-SATURATED = 0.30
-# Share of units that are flat for a whole batch. Of tanh [L4] wants none; of ReLUs a fresh He-initialised
-# network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds.
-DEAD = {"Tanh": 0.10, "Sigmoid": 0.10, "ReLU": 0.50}
-# Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with gain
-# 5/3 grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
-PER_LAYER, OVERALL = 1.5, 5.0
-# Over all depth, however slow a layer, as in the sigmoid networks of Glorot & Bengio 2010.
-ANY_PACE = 100.0
-# Correlation of the logarithm with depth that makes it a trend. (Ours.)
-STEADY = 0.9
-# Median over the weights. [L4] wants about 1e-3 and calls the 1e-4.6 of lr = 0.001 too slow.
-UPDATE = (1e-4, 1e-2)
-# Of one weight. [L4] lets a shrunken last layer begin at 0.2; an embedding's rare rows make it slow.
-UPDATE_ONE = (1e-6, 0.3)
 SEVERITIES = ("error", "warning", "note")
+LINEAR = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+HALF = ("bfloat16", "float16")
+# What a layer through which nothing passes does to the layers before it, and behind it.
+UPSTREAM = ("gets no gradient", "vanishing gradients")
+DOWNSTREAM = ("dead units", "vanishing outputs", "exploding outputs")
+ENOUGH = 10  # steps after which an optimizer that has never stepped was forgotten
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where a number becomes a finding; `diagnose(mon, thresholds={"saturated": 0.5})` sets others.
+
+    [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where it names no
+    number, ours lies between its healthy and its sick networks (tests/helpers/test_diagnosis.py has both).
+    """
+
+    # Times ln(vocabulary). [L4] expects ln 27 = 3.30; sick 27.88, healthy 3.28 to 3.33.
+    first_loss: float = 1.2
+    # Share of |tanh| > 0.97. [L4]: gain 3 has 0.40 to 0.48, gain 5/3 up to 0.20, batch norm 0.03.
+    saturated: float = 0.30
+    # Share of units that are flat for a whole batch. Of tanh [L4] wants none; of ReLUs a fresh He-initialised
+    # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds.
+    dead: Mapping[str, float] = field(default_factory=lambda: {"Tanh": 0.10, "Sigmoid": 0.10, "ReLU": 0.50})
+    # Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with
+    # gain 5/3 grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
+    per_layer: float = 1.5
+    overall: float = 5.0
+    # Over all depth, however slow a layer, as in the sigmoid networks of Glorot & Bengio 2010.
+    any_pace: float = 100.0
+    # Correlation of the logarithm with depth that makes it a trend. (Ours.)
+    steady: float = 0.9
+    # Median over the weights. [L4] wants about 1e-3 and calls the 1e-4.6 of lr = 0.001 too slow. Small
+    # networks, and the first steps of Adam (lr 0.001, weights of std 0.02), are healthy up to 0.03.
+    update: tuple[float, float] = (1e-4, 5e-2)
+    # Of one weight. [L4] lets a shrunken last layer begin at 0.2; an embedding's rare rows make it slow.
+    update_one: tuple[float, float] = (1e-6, 0.3)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong; `str` gives it as a sentence. `layer` is "" for the whole network."""
+    """One thing that is wrong; `str` gives it as a sentence. `layer` is "" for the whole network.
+
+    since: the step from which on every sample shows it; samples: how many do. cause: the finding that it
+    follows from, as "what, layer", or "" for one that stands for itself.
+    """
 
     severity: str
     layer: str
@@ -45,35 +67,93 @@ class Finding:
     measured: str
     expected: str
     remedy: str
+    since: int = 0
+    samples: int = 1
+    cause: str = ""
 
     def __str__(self) -> str:
         subject = f"{self.layer}: {self.what}" if self.layer else self.what
         return f"{subject} {self.measured}, expected {self.expected}: {self.remedy}"
 
+    @property
+    def seen(self) -> str:
+        """How sure it is: one sample is little."""
+        return f"{self.samples} sample{'s' * (self.samples > 1)} from step {self.since}"
 
-class Findings(list):
-    """A list of Finding, the worst first; prints as a table, or as "no findings"."""
+    @property
+    def title(self) -> str:
+        return f"{self.what}, {self.layer}" if self.layer else self.what
+
+
+class Findings(list[Finding]):
+    """A list of Finding, the worst first. Prints as a table of causes, each with what follows from it in one
+    line below; or as "no findings"."""
+
+    @property
+    def causes(self) -> list[Finding]:
+        """Those that follow from no other."""
+        return [finding for finding in self if not finding.cause]
+
+    def following(self, cause: Finding) -> list[Finding]:
+        return [finding for finding in self if finding.cause == cause.title]
 
     def __str__(self) -> str:
         if not self:
             return "no findings"
-        header = ("severity", "layer", "what", "measured", "expected", "remedy")
-        rows = [(f.severity, f.layer or "(network)", f.what, f.measured, f.expected, f.remedy) for f in self]
-        return table(header, rows)
+        header = ("severity", "layer", "what", "measured", "expected", "seen", "remedy")
+        causes = self.causes
+        rows = [
+            (f.severity, f.layer or "(network)", f.what, f.measured, f.expected, f.seen, f.remedy)
+            for f in causes
+        ]
+        head, *lines = table(header, rows).splitlines()
+        return "\n".join([head, *(line + self._folded(f) for line, f in zip(lines, causes))])
 
     __repr__ = __str__
 
+    def _folded(self, cause: Finding) -> str:
+        followers = self.following(cause)
+        if not followers:
+            return ""
+        kinds = Counter(f.what for f in followers)
+        named = []
+        for what, count in kinds.items():
+            layers = [f.layer for f in followers if f.what == what and f.layer]
+            shown = ", ".join(layers[:3]) + (", …" if len(layers) > 3 else "")
+            named.append(f"{what}{f' ({count}: {shown})' if shown else ''}")
+        return f"\n  and so: {'; '.join(named)}"
+
     @property
     def sentences(self) -> str:
-        """One line a finding."""
-        return "\n".join(map(str, self)) or "no findings"
+        """One line a cause, with how sure it is."""
+        if not self:
+            return "no findings"
+        return "\n".join(f"{f} ({f.seen})" for f in self.causes)
 
 
-def diagnose(mon: Monitor, vocab_size: int | None = 27) -> Findings:
-    """Says what is wrong with the network that `mon` watches: by its last sample, first loss and updates.
+class Alarm(RuntimeError):
+    """What `stop_on` raises; `findings` holds what was found."""
+
+    def __init__(self, findings: Findings):
+        super().__init__(f"the Monitor found\n{findings}")
+        self.findings = findings
+
+
+Rule = Callable[[Monitor], Iterable[Finding]]
+
+
+def diagnose(
+    mon: Monitor,
+    vocab_size: int | None = 27,
+    *,
+    thresholds: Mapping[str, Any] | None = None,
+    rules: Sequence[Rule] = (),
+) -> Findings:
+    """Says what is wrong with the network that `mon` watches: by its samples, first loss and updates.
 
     vocab_size: the number of classes, for the first loss; None when the loss is no cross-entropy.
-    Raises ValueError when there is no sample yet.
+    thresholds: others than those of Thresholds, by name. rules: your own checks, functions of the Monitor
+    that give Findings. Raises ValueError when there is no sample yet, TypeError for an unknown threshold.
     """
     if vocab_size is not None and vocab_size < 2:
         raise ValueError(
@@ -81,139 +161,342 @@ def diagnose(mon: Monitor, vocab_size: int | None = 27) -> Findings:
         )
     if not len(mon.steps):
         raise ValueError("this Monitor has no sample yet: call mon.step(loss, lr=lr) in the training loop")
-    checks = (_nonfinite, _unused, _flat_layers, _trends, _updates)
-    found = _first_loss(mon, vocab_size) + [finding for check in checks for finding in check(mon)]
-    return Findings(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    limits = replace(Thresholds(), **(thresholds or {}))
+    checks = (_nonfinite, _optimizer, _unused, _flat_layers, _trends, _updates)
+    found = _first_loss(mon, vocab_size, limits)
+    found += [finding for check in checks for finding in check(mon, limits)]
+    found += [finding for rule in rules for finding in rule(mon)]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Findings(_by_cause(mon, found))
 
 
-def _first_loss(mon: Monitor, vocab_size: int | None) -> list[Finding]:
-    if vocab_size is None or not (first := float(mon.losses[0])) > FIRST_LOSS * math.log(vocab_size):
+def stop_on(
+    mon: Monitor,
+    severity: str = "error",
+    action: Callable[[Findings], object] | None = None,
+    **options: Any,
+) -> None:
+    """From now on each sample is diagnosed, and a finding that bad or worse raises Alarm out of mon.step.
+
+    action: called with the Findings instead of raising. options: as for `diagnose`; vocab_size is None unless
+    it is given. Raises ValueError for a severity that is not "error", "warning" or "note".
+    """
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity={severity!r}: give one of {', '.join(SEVERITIES)}")
+    worst = SEVERITIES.index(severity)
+
+    def look(mon: Monitor) -> None:
+        found = Findings(
+            f
+            for f in diagnose(mon, **({"vocab_size": None} | options))
+            if SEVERITIES.index(f.severity) <= worst
+        )
+        if found and action is None:
+            raise Alarm(found)
+        if found and action is not None:
+            action(found)
+
+    mon.after_sample.append(look)
+
+
+# -- the checks ---------------------------------------------------------------------------------------------
+
+
+def _trailing(mon: Monitor, shows: np.ndarray) -> dict[str, Any]:
+    """since and samples of a finding that the last samples show: `shows` (S,) bool, the last of them True."""
+    count = int(np.argmin(shows[::-1])) if not shows.all() else len(shows)
+    return {"since": int(mon.steps[-count]), "samples": count}
+
+
+def _always(mon: Monitor) -> dict[str, Any]:
+    return {"since": int(mon.steps[0]), "samples": len(mon.steps)}
+
+
+def _first_loss(mon: Monitor, vocab_size: int | None, limits: Thresholds) -> list[Finding]:
+    first = float(mon.losses[0])
+    if vocab_size is None or not first > limits.first_loss * math.log(vocab_size):
         return []
     expected = f"ln {vocab_size} = {math.log(vocab_size):.2f}"
     return [Finding("warning", "", "first loss", f"{first:.2f}", expected, "shrink the last layer")]
 
 
-def _nonfinite(mon: Monitor) -> list[Finding]:
+def _nonfinite(mon: Monitor, limits: Thresholds) -> list[Finding]:
     found = []
     remedy = "lower the learning rate, clip gradients, look for log(0), 0/0 or exp of a large number there"
     if mon.nonfinite_first:
         step, layer = mon.nonfinite_first
-        found.append(Finding("error", layer, "nan or inf", f"first at step {step}", "finite values", remedy))
+        row = int(np.flatnonzero(mon.steps == step)[0]) if step in mon.steps else len(mon.steps) - 1
+        seen: dict[str, Any] = {"since": step, "samples": len(mon.steps) - row}
+        found.append(
+            Finding("error", layer, "nan or inf", f"first at step {step}", "finite values", remedy, **seen)
+        )
     bad = np.flatnonzero(~np.isfinite(mon.losses))
     if len(bad):
-        when = f"nan or inf from step {mon.loss_steps[bad[0]]}"
-        found.append(
-            Finding("error", "", "loss", when, "a finite loss", "start again from a state before that step")
-        )
+        step = int(mon.loss_steps[bad[0]])
+        again = "start again from a state before that step"
+        when = f"nan or inf from step {step}"
+        found.append(Finding("error", "", "loss", when, "a finite loss", again, since=step, samples=len(bad)))
     return found
 
 
-def _unused(mon: Monitor) -> list[Finding]:
+def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
+    """Parameters that do not move, and why."""
+    names, seen = mon.parameter_names, _always(mon)
+    with np.errstate(invalid="ignore"):
+        has_gradient = (mon.grad_data > 0).any(0) & mon.trainable
+    follows = mon.optimizer_steps is not None
+    missing = [name for name in names if name in mon.not_in_optimizer]
+    trainable = int(mon.trainable.sum())
+    if follows and missing and len(missing) == trainable:
+        remedy = (
+            "make the optimizer from this model's parameters(), after it was copied, moved or loaded; it now "
+            "has those of another model"
+        )
+        what = "the optimizer has none of these parameters:"
+        return [Finding("error", "", what, f"0 of {trainable}", "all that train", remedy, **seen)]
+    found = []
+    for layer in dict.fromkeys(_layer_of(name) for name in missing):
+        mine = [name for name in missing if _layer_of(name) == layer]
+        remedy = "give all of model.parameters() to the optimizer, or set requires_grad = False on purpose"
+        measured = f"{len(mine)} of its parameters"
+        found.append(Finding("error", layer, "is not in the optimizer:", measured, "none", remedy, **seen))
+    if follows and mon.optimizer_steps == 0 and len(mon.losses) >= ENOUGH:
+        remedy = "call optimizer.step() between backward and zero_grad"
+        measured = f"0 steps in {len(mon.losses)} calls of mon.step"
+        return [*found, Finding("error", "", "the optimizer never steps:", measured, "one", remedy, **seen)]
+    still = _still(mon) & has_gradient & ~np.isin(names, missing)
+    if not still.any():
+        return found
+    rates = mon.learning_rates
+    if follows and rates and not any(rates):
+        remedy = "raise the learning rate; look at the schedule"
+        return [*found, Finding("error", "", "learning rate", "0", "above 0", remedy, **seen)]
+    lost = [n for n, s, dtype in zip(names, still, mon.parameter_dtypes) if s and dtype in HALF]
+    if lost:
+        remedy = "keep the parameters in float32 (autocast the forward pass), or raise the learning rate"
+        what = "updates are lost to rounding:"
+        measured = f"{len(lost)} parameters in {mon.parameter_dtypes[names.index(lost[0])]} stay as they are"
+        found.append(Finding("error", lost[0], what, measured, "a change at each step", remedy, **seen))
+    others = [n for n, s in zip(names, still) if s and n not in lost]
+    if others:
+        remedy = "look for a step that is left out, a learning rate of 0, or a copy that is trained instead"
+        first = others[0] if len(others) < int(has_gradient.sum()) else ""
+        measured = f"{len(others)} parameters with a gradient stay as they are"
+        found.append(Finding("error", first, "does not learn:", measured, "a change", remedy, **seen))
+    return found
+
+
+def _still(mon: Monitor) -> np.ndarray:
+    """(P,) bool: parameters that no sample has seen change, where it could have been seen."""
+    updates = mon.update_data
+    with np.errstate(invalid="ignore"):
+        by_update = np.asarray(np.isfinite(updates).any(0) & ~(updates > 0).any(0))
+    looked = mon.moved[1:]  # the first has nothing to compare with
+    nothing = np.zeros(len(mon.parameter_names), bool)
+    by_bits = np.asarray(~looked.any(0)) if len(looked) else nothing
+    if mon.optimizer_steps is None:
+        return by_bits  # the ratios are those of lr * grad, whatever was done with them
+    enough = len(updates) > 1 or (len(mon.losses) >= ENOUGH and len(updates) == 1)
+    return by_bits | by_update if enough else by_bits
+
+
+def _layer_of(parameter: str) -> str:
+    """The layer that a parameter belongs to: "0.weight" -> "0", "2 Linear bias" -> "2 Linear"."""
+    for mark in (".", " "):
+        if mark in parameter:
+            return parameter.rpartition(mark)[0]
+    return parameter
+
+
+def _owner(mon: Monitor, parameter: str) -> int:
+    """The place of the layer that a parameter belongs to among the columns, -1 for none."""
+    owners = [
+        i for i, layer in enumerate(mon.layer_names) if parameter.startswith((layer + ".", layer + " "))
+    ]
+    return owners[-1] if owners else -1
+
+
+def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
     """Layers that never ran, parameters without gradient, gradients that were not recorded."""
-    learns = (mon.grad_data > 0).any(0)  # nan is not
-    found, idle = [], []
+    with np.errstate(invalid="ignore"):
+        learns: np.ndarray = np.asarray((mon.grad_data > 0).any(0))  # nan is not
+    found, idle, seen = [], set(), _always(mon)
     for i in np.flatnonzero(mon.calls == 0):
         name = mon.layer_names[i]
         own = [j for j, p in enumerate(mon.parameter_names) if p.startswith((name + ".", name + " "))]
         if own and learns[own].any():
             remedy = "call the layer itself, not its forward() or a functional twin, for it to be seen"
-            found.append(Finding("note", name, "was bypassed", "0 calls", "a call each step", remedy))
+            found.append(Finding("note", name, "was bypassed", "0 calls", "a call each step", remedy, **seen))
         else:
-            idle += own
+            idle |= set(own)
             remedy = "use it in forward, or remove it"
-            found.append(Finding("warning", name, "never ran", "0 calls", "a call each step", remedy))
+            found.append(Finding("warning", name, "never ran", "0 calls", "a call each step", remedy, **seen))
+    gate = _starts_at_zero(mon) and len(mon.steps) == 1
     for j in np.flatnonzero(mon.trainable & ~learns):
-        if j not in idle:
+        if j in idle:
+            continue
+        name = mon.parameter_names[j]
+        if gate:
+            remedy = (
+                "wait a few steps: something after it is initialised to 0, and lets no gradient through yet"
+            )
+            found.append(Finding("note", name, "gets no gradient yet", "0", "a gradient above 0", remedy))
+        else:
             remedy = "look for zeros that block the way, .detach() or .data in forward, or a layer left out"
             found.append(
-                Finding(
-                    "error", mon.parameter_names[j], "gets no gradient", "0", "a gradient above 0", remedy
-                )
+                Finding("error", name, "gets no gradient", "0", "a gradient above 0", remedy, **seen)
             )
     if np.isnan(mon.gradients.std).all() and not (mon.outputs.nonfinite > 0).any():
         remedy = "call mon.retain_grads() between forward and backward"
-        found.append(Finding("note", "", "gradients of outputs", "not recorded", "one a layer", remedy))
+        found.append(
+            Finding("note", "", "gradients of outputs", "not recorded", "one a layer", remedy, **seen)
+        )
     return found
 
 
-def _flat_layers(mon: Monitor) -> list[Finding]:
+def _starts_at_zero(mon: Monitor) -> bool:
+    """Is there a gate that starts at 0 (ReZero, LoRA, a zero-initialised last layer)? It gets a gradient, and
+    lets nothing through at first."""
+    return bool(np.isinf(mon.grad_data[0]).any())
+
+
+def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
+    """Saturated and dead activations; not of the output layer, which may well be sure of itself."""
     found = []
     for i, (name, kind) in enumerate(zip(mon.layer_names, mon.layer_kinds)):
-        if kind not in FLAT:
+        if kind not in FLAT or name in mon.output_layers or not mon.calls[i]:
             continue
-        saturated, dead = float(mon.outputs.saturated[-1, i]), float(mon.outputs.dead[-3:, i].min())
-        if dead > DEAD[kind]:
+        saturated, dead = mon.outputs.saturated[:, i], mon.outputs.dead[:, i]
+        # units that are dark in one batch may light up in the next: the least of the last three counts
+        recent = np.array([np.nanmin(dead[max(0, s - 2) : s + 1], initial=np.inf) for s in range(len(dead))])
+        recent[np.isinf(recent)] = np.nan
+        with np.errstate(invalid="ignore"):
+            is_dead, is_saturated = recent > limits.dead[kind], saturated > limits.saturated
+        if is_dead[-1]:
             remedy = "lower the learning rate, scale its inputs (Kaiming), or put batch norm before it"
-            limit = f"at most {DEAD[kind]:.0%}"
-            found.append(Finding("error", name, "dead units", f"{dead:.0%}", limit, remedy))
-        elif kind != "ReLU" and saturated > SATURATED:
+            measured, limit = f"{recent[-1]:.0%}", f"at most {limits.dead[kind]:.0%}"
+            seen = _trailing(mon, is_dead)
+            found.append(Finding("error", name, "dead units", measured, limit, remedy, **seen))
+        elif kind != "ReLU" and is_saturated[-1]:
             remedy = "shrink the weights before it (Kaiming), or put batch norm before it"
-            limit = f"at most {SATURATED:.0%}"
-            found.append(Finding("warning", name, "saturated outputs", f"{saturated:.0%}", limit, remedy))
+            measured, limit = f"{saturated[-1]:.0%}", f"at most {limits.saturated:.0%}"
+            seen = _trailing(mon, is_saturated)
+            found.append(Finding("warning", name, "saturated outputs", measured, limit, remedy, **seen))
     return found
 
 
-def _trends(mon: Monitor) -> list[Finding]:
+def _trends(mon: Monitor, limits: Thresholds) -> list[Finding]:
     """Outputs or gradients that grow or shrink from layer to layer: of activations, else of Linears."""
     ran = [i for i, calls in enumerate(mon.calls) if calls]
-    chosen = [i for i in ran if mon.layer_kinds[i] in FLAT]
+    chosen = [i for i in ran if mon.layer_kinds[i] in FLAT and mon.layer_names[i] not in mon.output_layers]
     if len(chosen) < 3:
-        chosen = [i for i in ran[:-1] if mon.layer_kinds[i] == "Linear"]
+        hidden = [i for i in ran if mon.layer_names[i] not in mon.output_layers][:-1]
+        chosen = [i for i in hidden if mon.layer_kinds[i] in LINEAR]
     found = []
     for what, values, way in (
-        ("outputs", mon.outputs.std[-1, chosen], 1),
+        ("outputs", mon.outputs.std[:, chosen], 1),
         ("gradients", _norms(mon.gradients, chosen), -1),
     ):
-        depth = np.arange(len(chosen))
-        with np.errstate(divide="ignore"):
-            logs = np.log(values.astype(float))
-        if (values == 0).any() and (values > 0).any():
-            rate, overall = 0.0, math.inf  # nothing arrives
-        elif len(chosen) < 3 or not np.isfinite(logs).all() or logs.std() == 0:
+        rates = [_rate(row, way, limits) for row in values]
+        if rates[-1] is None or (rates[-1] == 0 and _starts_at_zero(mon) and len(mon.steps) == 1):
             continue
-        else:
-            if abs(np.corrcoef(depth, logs)[0, 1]) < STEADY:
-                continue
-            rate = math.exp(way * np.polyfit(depth, logs, 1)[0])
-            overall = max(rate, 1 / rate) ** (len(chosen) - 1)
-        steep = overall > OVERALL and max(rate, 1 / max(rate, 1e-99)) > PER_LAYER
-        if not (steep or overall > ANY_PACE):
-            continue
+        rate = rates[-1]
         towards = mon.layer_names[chosen[-1 if way == 1 else 0]]
         verb = "vanishing" if rate < 1 else "exploding"
-        remedy = (
-            "raise the gain of the weights (5/3 for tanh, √2 for ReLU), or use batch norm"
-            if rate < 1
-            else "lower the gain of the weights (1 for linear layers, 5/3 for tanh), or use batch norm"
-        )
+        raised = "raise the gain of the weights (5/3 for tanh, √2 for ReLU), or use batch norm"
+        lowered = "lower the gain of the weights (1 for linear layers, 5/3 for tanh), or use batch norm"
         measured = f"×{rate:.2f} a layer" if rate else "0"
-        found.append(Finding("warning", towards, f"{verb} {what}", measured, "about ×1 a layer", remedy))
+        seen = _trailing(mon, np.array([r is not None and (r < 1) == (rate < 1) for r in rates]))
+        remedy = raised if rate < 1 else lowered
+        found.append(
+            Finding("warning", towards, f"{verb} {what}", measured, "about ×1 a layer", remedy, **seen)
+        )
     return found
 
 
-def _norms(seen, chosen: list[int]) -> np.ndarray:
-    """Norms of the last sample: unlike std they do not depend on the number of places in an image."""
-    count = seen.hist[-1, chosen].sum(1)
-    return np.sqrt(count) * np.hypot(seen.std[-1, chosen], seen.mean[-1, chosen])
+def _rate(values: np.ndarray, way: int, limits: Thresholds) -> float | None:
+    """By how much one layer multiplies, when that is a trend that is too steep; 0 when nothing arrives."""
+    if (values == 0).any() and (values > 0).any():
+        return 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(values.astype(float))
+    if len(values) < 3 or not np.isfinite(logs).all() or logs.std() == 0:
+        return None
+    depth = np.arange(len(values))
+    if abs(np.corrcoef(depth, logs)[0, 1]) < limits.steady:
+        return None
+    rate = math.exp(way * np.polyfit(depth, logs, 1)[0])
+    pace = max(rate, 1 / max(rate, 1e-99))
+    overall = pace ** (len(values) - 1)
+    steep = overall > limits.overall and pace > limits.per_layer
+    return rate if steep or overall > limits.any_pace else None
 
 
-def _updates(mon: Monitor) -> list[Finding]:
+def _norms(seen: Any, chosen: list[int]) -> np.ndarray:
+    """(S, layers): unlike std, norms do not depend on the number of positions in an image."""
+    count = seen.hist[:, chosen].sum(-1)
+    last = count[np.flatnonzero(count.any(1))[-1]] if count.any() else count[-1]
+    return np.sqrt(np.where(count > 0, count, last)) * np.hypot(seen.std[:, chosen], seen.mean[:, chosen])
+
+
+def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     weights = [i for i, shape in enumerate(mon.parameter_shapes) if len(shape) > 1]
-    recent = mon.update_data[len(mon.update_data) // 2 :, weights]
-    moving = [i for i, column in zip(range(len(weights)), recent.T) if (column > 0).any()]
-    if not moving or not np.isfinite(recent[:, moving]).all():
+    half = len(mon.update_data) // 2
+    recent = mon.update_data[half:, weights]
+    usable = np.isfinite(recent) & (recent > 0)
+    moving = np.flatnonzero(usable.any(0))
+    if not len(moving):
         return []
-    ratios = np.median(recent[:, moving], axis=0)
+    ratios = np.array([np.median(recent[usable[:, k], k]) for k in moving])
     middle = float(np.median(ratios))
+    seen: dict[str, Any] = {"since": int(mon.update_steps[half]), "samples": len(recent)}
     found = []
-    single = [(mon.parameter_names[weights[i]], float(ratio), UPDATE_ONE) for i, ratio in zip(moving, ratios)]
+    single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
-    for name, ratio, (low, high) in [("", middle, UPDATE)] + single:
+    for name, ratio, (low, high) in [("", middle, limits.update), *single]:
         if not low <= ratio <= high:
             remedy = ("raise" if ratio < low else "lower") + " the learning rate"
-            remedy += (
-                ", or " + ("shrink" if ratio < low else "enlarge") + " this weight's scale" if name else ""
-            )
+            scale = "shrink" if ratio < low else "enlarge"
+            remedy += f", or {scale} this weight's scale" if name else ""
             what = "update : data ratio" if name else "update : data ratio of the weights"
-            found.append(Finding("warning", name, what, f"{ratio:.1e}", "about 1e-03", remedy))
+            found.append(Finding("warning", name, what, f"{ratio:.1e}", "about 1e-03", remedy, **seen))
     return found
+
+
+# -- causes -------------------------------------------------------------------------------------------------
+
+
+def _by_cause(mon: Monitor, found: list[Finding]) -> list[Finding]:
+    """Marks what follows from another finding: the causes are looked for from the surest to the vaguest."""
+    place = {name: i for i, name in enumerate(mon.layer_names)}
+
+    def at(finding: Finding) -> int:
+        return place.get(finding.layer, _owner(mon, finding.layer))
+
+    def mark(cause: Finding, follows: Callable[[Finding], bool]) -> None:
+        for i, other in enumerate(found):
+            if other is not cause and not other.cause and follows(other):
+                found[i] = replace(other, cause=cause.title)
+
+    for cause in [f for f in found if f.what == "nan or inf"]:
+        mark(cause, lambda f: f.what in ("loss", "gets no gradient") or "does not learn" in f.what)
+    for cause in [f for f in found if f.what == "dead units"]:
+        i = at(cause)
+        if mon.outputs.dead[-1, i] > 0.99:  # nothing passes: neither the signal nor a gradient
+            # the weights behind it meet zeros only, so no gradient comes to them either
+            behind = (k for k in range(i + 1, len(place)) if mon.layer_kinds[k] not in PASSIVE)
+            reach = next(behind, i)
+            mark(cause, _all_of([f for f in found if f.what in UPSTREAM and at(f) <= reach]))
+            mark(cause, _all_of([f for f in found if f.what in DOWNSTREAM and at(f) > i]))
+    for what in ("gets no gradient", "gets no gradient yet", "saturated outputs"):
+        alike = [f for f in found if f.what == what and not f.cause]
+        if len(alike) > 1:  # of a way that is blocked, what lies nearest to the loss is the first to miss it
+            cause = min(alike, key=at) if what == "saturated outputs" else max(alike, key=at)
+            mark(cause, _all_of(alike))
+    for cause in [f for f in found if f.what in ("vanishing outputs", "exploding outputs") and not f.cause]:
+        mark(cause, lambda f: f.what in ("vanishing gradients", "exploding gradients"))
+    return found
+
+
+def _all_of(findings: list[Finding]) -> Callable[[Finding], bool]:
+    return lambda finding: finding in findings

@@ -1,54 +1,89 @@
-"""How Monitor attaches to a torch.nn.Module: what counts as a layer, and hooks that let go."""
+"""How Monitor attaches to a torch.nn.Module: what counts as a layer, and hooks that leave no trace."""
 
 from __future__ import annotations
 
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
-from zth_helpers.monitor.statistics import summarise
+from zth_helpers.monitor.columns import Columns, tensors, why_unreadable
 
 OPAQUE = (nn.MultiheadAttention,)  # use their children's weights without calling them: one layer each
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # are never called
+# Put their units (channels) on axis 1, behind the examples: (N, C, L), (N, C, H, W), (N, C, D, H, W).
+CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+)
 SMALL = 2**16  # values: such a tensor is copied, to be reduced with others in one go, which is cheaper
 MAX_TURNS = 8  # recorded calls of one module within one forward pass: name, name#2, …
+MAX_PASSES = 8  # forward passes before one step that are kept, until it is known which took part in backward
+GRAPH_BREAK = (
+    "zth_helpers.Monitor looks at this layer from Python, which breaks the graph: compile without "
+    "fullgraph=True, close the Monitor first, or watch a copy that is not compiled"
+)
 
 
 class Hook:
     """Calls `method(*args, …)` of its owner while there is one, and always returns None.
 
     A hook that returned anything would replace the layer's output. It holds its owner weakly, does nothing
-    in copies and pickles of the model, and torch.compile leaves it to plain Python.
+    in copies and pickles of the model, and torch.compile leaves it to plain Python. What goes wrong in it is
+    noted by the owner and never reaches the user's own call.
     """
 
-    def __init__(self, owner=None, method: str = "", *args):
+    def __init__(self, owner: Any = None, method: str = "", *args: object):
         self.owner = (lambda: None) if owner is None else weakref.ref(owner)
         self.method, self.args = method, args
 
-    def __call__(self, *args) -> None:
+    def __call__(self, *args: object) -> None:
         if torch.compiler.is_compiling():
             self.outside(*args)
         elif (owner := self.owner()) is not None and owner.on:
-            getattr(owner, self.method)(*self.args, *args)
+            try:
+                getattr(owner, self.method)(*self.args, *args)
+            except Exception as error:
+                owner.skip(
+                    str(self.args[0]) if self.args else self.method, f"{type(error).__name__}: {error}"
+                )
 
-    @torch.compiler.disable  # costs ten times the rest of a hook that has nothing to do
-    def outside(self, *args) -> None:
+    def outside(self, *args: object) -> None:
         if (owner := self.owner()) is not None:
             owner.compiled = True
         self(*args)
 
-    def __reduce__(self):
+    try:  # costs ten times the rest of a hook that has nothing to do
+        outside = torch.compiler.disable(outside, reason=GRAPH_BREAK)
+    except TypeError:  # an older torch takes no reason
+        outside = torch.compiler.disable(outside)
+
+    def __reduce__(self) -> tuple:
         return Hook, ()
 
 
-def unwrap(model):
-    """The model inside torch.compile, DataParallel and DistributedDataParallel."""
+def unwrap(model: object) -> object:
+    """The model inside torch.compile, DataParallel and DistributedDataParallel.
+
+    Raises ValueError for a model compiled with fullgraph=True, whose first call would fail.
+    """
     while True:
         if hasattr(model, "_orig_mod"):
+            if getattr(getattr(model, "dynamo_ctx", None), "fullgraph", False):
+                raise ValueError(
+                    "this model is compiled with fullgraph=True, and a Monitor's hooks break the graph: "
+                    "give the Monitor a model compiled without fullgraph=True, or one that is not compiled"
+                )
             model = model._orig_mod
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -56,69 +91,106 @@ def unwrap(model):
             return model
 
 
-def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(dotted name, module) of each module that computes by itself; a shared one comes once."""
+def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """(dotted name, module, has it layers inside?) of each module that computes by itself; shared ones once.
+
+    That is a module without children, and one that has both children and parameters of its own.
+    """
     inside: tuple[str, ...] = ()
     for name, module in model.named_modules():
         if name.startswith(inside) or "parametrizations" in name.split("."):
             continue
         children = [child for child, _ in module.named_children() if child != "parametrizations"]
+        own = any(True for _ in module.parameters(recurse=False)) and not isinstance(module, CONTAINERS)
         if isinstance(module, OPAQUE):
             inside += (name + "." if name else "",)
-        if isinstance(module, OPAQUE) or not (children or isinstance(module, CONTAINERS)):
-            yield name or type(module).__name__, module
+            children = []
+        if isinstance(module, OPAQUE) or own or not (children or isinstance(module, CONTAINERS)):
+            yield name or type(module).__name__, module, bool(children)
 
 
-def tensors(output) -> Iterator[Tensor]:
-    """The floating-point tensors in a tensor, or in nested tuples, lists and dicts of them."""
-    if isinstance(output, Tensor):
-        if output.is_floating_point() and output.layout == torch.strided:
-            yield output
-    elif isinstance(output, dict):
-        yield from (t for value in output.values() for t in tensors(value))
-    elif isinstance(output, tuple | list):
-        yield from (t for value in output for t in tensors(value))
+@dataclass(eq=False)
+class Seen:
+    """One tensor that a layer put out: a copy of it or what it was reduced to, and its gradient."""
+
+    value: object
+    axis: int
+    gradient: Tensor | None = None
 
 
-class Columns(dict):
-    """What samples hold, column by column: {name: layer}. A layer can have several (`name#2`, `name[1]`)."""
+@dataclass(eq=False)
+class Call:
+    """One call of a layer: the how-manieth in its pass, and its place among all calls of the step."""
 
-    def __init__(self):
-        super().__init__()
-        self.kinds: dict[str, str] = {}  # of all watched layers, in the order of listing
-        self.calls: Counter[str] = Counter()
+    layer: str
+    turn: int
+    place: int
+    with_grad: bool
+    seen: list[Seen] = field(default_factory=list)
 
-    def named(self, layer: str, turn: int, found: list[Tensor]) -> list[tuple[str, Tensor]]:
-        """Names what the layer has put out at its turn-th call, and makes columns for it."""
-        name = layer if turn == 1 else f"{layer}#{turn}"
-        names = [name] if len(found) == 1 else [f"{name}[{i}]" for i in range(len(found))]
-        self.update((n, layer) for n in names if n not in self)
-        return list(zip(names, found))
+    @property
+    def arrived(self) -> bool:
+        return any(one.gradient is not None for one in self.seen)
+
+
+@dataclass(eq=False)
+class Pass:
+    """One forward pass of the model."""
+
+    prefix: str
+    calls: list[Call] = field(default_factory=list)
+    turns: Counter[str] = field(default_factory=Counter)
 
 
 class ModuleWatch:
-    """The hooks on modules. While `on`, a layer's output is copied or reduced at once, for a later in-place
-    operation would overwrite it; so is its gradient, by a hook on the output: those on modules break in-place
-    ReLUs. Between samples the modules have no hooks, for even an idle one slows down every call; but a
-    compiled model keeps them, since it may be compiled again at any step, with the hooks that it then has."""
+    """The hooks on modules, and what they have seen since the last step.
 
-    def __init__(self, columns: Columns):
-        self.columns, self.on, self.compiled = columns, True, False
+    While `on`, a layer's output is copied or reduced at once, for a later in-place operation would overwrite
+    it. Its gradient comes by a hook on the output, since hooks on modules break in-place ReLUs; it is kept as
+    it is until the step, and a second backward over the same graph is added. Between samples the modules have
+    no hooks, for even an idle one slows down every call; but a compiled model keeps them, since it may be
+    compiled again at any step, with the hooks that it then has.
+    """
+
+    def __init__(self, columns: Columns, reduce: Callable[..., tuple], skip: Callable[[str, str], None]):
+        self.columns, self.reduce, self.skip = columns, reduce, skip
+        self.on, self.compiled = True, False
         self.hooks: list[tuple[weakref.ref, str, Hook]] = []  # a module, how to register, and what
-        self.handles: list = []
-        self.shown: dict[str, list] = {}  # name -> [output, gradient], each a copy, a summary or None
-        self.turns: Counter[str] = Counter()  # calls within one pass of a model
+        self.handles: list = []  # of hooks on modules
+        self.on_tensors: list = []  # of hooks on outputs
+        self.roots: dict[str, weakref.ref] = {}
+        self.parameters: list[weakref.ref] = []
+        self.scale_of: Callable[[], float] | None = None  # of a GradScaler
+        self.forget()
+
+    def forget(self) -> None:
+        """What was seen belongs to a step that is over."""
+        remove(self.on_tensors)
+        self.passes: list[Pass] = []
+        self.axes: dict[int, tuple[weakref.ref, int]] = {}  # where an output's units lie, by the output's id
+        self.task: tuple[int, bool] = (-1, False)
+        self.scale: float | None = None
 
     def watch(self, model: nn.Module, prefix: str, wanted: Callable[[str], bool]) -> None:
-        """Hooks all layers of the model, at once: a compiled one knows only the hooks of its first call."""
+        """Hooks all layers of the model, at once: a compiled one knows only the hooks of its first call.
+
+        Raises ValueError for parameters that have no shape yet.
+        """
+        lazy = [n for n, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+        if lazy:
+            raise ValueError(
+                f"{prefix}{lazy[0]} has no shape yet: run one batch first, then make the Monitor"
+            )
         found = [(model, "register_forward_pre_hook", Hook(self, "new_pass", prefix))]
-        for name, module in leaves(model):
-            if not wanted(prefix + name):
-                continue
-            self.columns.kinds[prefix + name] = type(module).__name__
-            found.append((module, "register_forward_hook", Hook(self, "output", prefix + name)))
+        for name, module, inside in layers_of(model):
+            if wanted(prefix + name):
+                self.columns.kinds[prefix + name] = type(module).__name__
+                hook = Hook(self, "output", prefix + name, prefix, inside)
+                found.append((module, "register_forward_hook", hook))
+        self.roots[prefix] = weakref.ref(model)
         self.hooks += [(weakref.ref(module), how, hook) for module, how, hook in found]
         self.handles += [getattr(module, how)(hook) for module, how, hook in found]
+        self.parameters += [weakref.ref(p) for p in model.parameters() if p.requires_grad]
 
     def switch(self, on: bool) -> None:
         if on and not self.handles:
@@ -128,34 +200,151 @@ class ModuleWatch:
             remove(self.handles)
         self.on = on
 
-    def new_pass(self, prefix: str, module: nn.Module, args) -> None:
-        """Of several passes before one step the last counts; an interrupted one is forgotten."""
-        if module.training and torch.is_grad_enabled():
-            for name in [name for name in self.shown if name.startswith(prefix)]:
-                del self.shown[name]
-            self.turns.clear()
+    # -- while the model runs
 
-    def output(self, layer: str, module: nn.Module, args, output) -> None:
-        if not (module.training and torch.is_grad_enabled()):
+    def new_pass(self, prefix: str, module: nn.Module, args: object) -> None:
+        if module.training and torch._C._current_graph_task_id() == -1:  # else a checkpoint runs
+            self.passes.append(Pass(prefix))
+            self._thin()
+
+    def _thin(self) -> None:
+        """Only passes that can still matter are kept: the last MAX_PASSES, and of those before the last one
+        whose gradients have arrived only what has gradients, or layers, that no later one has."""
+        kept: list[Pass] = []
+        layers: set[str] = set()
+        arrived: set[str] = set()
+        later_trained: set[str] = set()
+        for p in reversed(self.passes):
+            mine, mine_arrived = {call.layer for call in p.calls}, {c.layer for c in p.calls if c.arrived}
+            if p.prefix not in later_trained or mine - layers or mine_arrived - arrived:
+                kept.append(p)
+                layers |= mine
+                arrived |= mine_arrived
+                later_trained |= {p.prefix} if mine_arrived else set()
+        self.passes = kept[:MAX_PASSES][::-1]
+
+    def output(
+        self, layer: str, prefix: str, inside: bool, module: nn.Module, args: object, output: object
+    ) -> None:
+        root = self.roots[prefix]()
+        if not (module.training or (root is not None and root.training)):
             return
-        self.columns.calls[layer] += 1
-        self.turns[layer] += 1
-        if self.turns[layer] <= MAX_TURNS:
-            for name, out in self.columns.named(layer, self.turns[layer], list(tensors(output))):
-                self.shown[name] = [copied_or_reduced(out, self.columns.kinds[layer]), None]
-                if out.requires_grad:
-                    out.register_hook(Hook(self, "gradient", name))
+        readable = list(tensors(output))
+        if isinstance(output, Tensor) and not readable and (why := why_unreadable(output)):
+            self.skip(layer, why)
+        if inside and readable and self._axis_of(readable[0]) is not None:
+            self.columns.passing_on.add(layer)
+            self.columns.calls[layer] += 1
+            return
+        if torch._C._current_graph_task_id() != -1:
+            self._again(layer, readable)
+            return
+        of = next((p for p in reversed(self.passes) if p.prefix == prefix), None)
+        if of is None:  # a layer was called, not the model
+            of = Pass(prefix)
+            self.passes.append(of)
+        of.turns[layer] += 1
+        with_grad = torch.is_grad_enabled()
+        self.columns.calls[layer] += with_grad
+        if of.turns[layer] > MAX_TURNS:
+            return
+        call = Call(layer, of.turns[layer], sum(len(p.calls) for p in self.passes), with_grad)
+        for out in readable:
+            axis = self._axis(module, args, out)
+            call.seen.append(Seen(self._kept(out, self.columns.kinds[layer], axis), axis))
+        of.calls.append(call)
+        self._hook_outputs(call, readable)
 
-    def gradient(self, name: str, gradient: Tensor) -> None:
-        if name in self.shown:
-            self.shown[name][1] = copied_or_reduced(gradient)
+    def _kept(self, t: Tensor, kind: str, axis: int | None) -> object:
+        t = t.detach().as_subclass(Tensor)
+        return t.clone() if t.numel() <= SMALL else self.reduce([t], [kind], [axis])
+
+    def _hook_outputs(self, call: Call, readable: list[Tensor]) -> None:
+        for one, out in zip(call.seen, readable):
+            if out.requires_grad:
+                self.on_tensors.append(out.register_hook(Hook(self, "gradient", call.layer, one)))
+
+    def _again(self, layer: str, readable: list[Tensor]) -> None:
+        """A checkpointed layer runs once more, during backward. Where its first run had no graph
+        (use_reentrant=True), the gradient comes to this run, and belongs to the first."""
+        for call in (c for p in reversed(self.passes) for c in reversed(p.calls)):
+            if call.layer == layer and not call.with_grad and len(call.seen) == len(readable):
+                call.with_grad = True
+                self.columns.calls[layer] += 1
+                self._hook_outputs(call, readable)
+                return
+
+    def gradient(self, layer: str, one: Seen, gradient: Tensor) -> None:
+        if why_unreadable(gradient) is None and self._is_training():
+            if self.scale is None and self.scale_of is not None:
+                self.scale = self.scale_of()
+            gradient = gradient.detach().as_subclass(Tensor)
+            one.gradient = gradient if one.gradient is None else one.gradient + gradient
+
+    def _is_training(self) -> bool:
+        """Does this backward reach parameters' .grad? It does not when someone calls torch.autograd.grad."""
+        task = torch._C._current_graph_task_id()
+        if task != self.task[0]:
+            self.task = task, self._reaches_a_parameter()
+        return self.task[1]
+
+    def _reaches_a_parameter(self) -> bool:
+        trained = [p for ref in self.parameters if (p := ref()) is not None and p.requires_grad]
+        for p in trained:
+            try:
+                if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
+                    return True
+            except RuntimeError:  # a parameter whose gradient is asked for by autograd.grad
+                return False
+        return not trained
+
+    def _axis_of(self, t: Tensor) -> int | None:
+        ref, axis = self.axes.get(id(t), (None, None))
+        return axis if ref is not None and ref() is t else None
+
+    def _axis(self, module: nn.Module, args: object, out: Tensor) -> int:
+        """Where the units of an output lie: as the layer that made it puts them.
+
+        A convolution, normalisation over channels or pooling puts them on axis 1, whatever the number of
+        axes; other layers with parameters on the last. An activation, dropout and their like leave them where
+        they were in their input; where that was made by no layer (a sum, a functional call), it is taken to
+        be like the last output before it with the same number of axes.
+        """
+        if isinstance(module, CHANNELS_FIRST):
+            axis = 1 if out.ndim > 2 else out.ndim - 1
+        elif out.ndim < 3 or any(True for _ in module.parameters(recurse=False)):
+            axis = max(out.ndim - 1, 0)
+        else:
+            first = next(tensors(args), None)
+            inherited = self._axis_of(first) if first is not None and first.ndim == out.ndim else None
+            axis = self._like_the_last(out) if inherited is None else inherited
+        self.axes[id(out)] = weakref.ref(out), axis
+        return axis
+
+    def _like_the_last(self, out: Tensor) -> int:
+        for ref, axis in reversed(self.axes.values()):
+            if (other := ref()) is not None and other.ndim == out.ndim:
+                return axis
+        return 1 if out.ndim > 3 else out.ndim - 1
+
+    # -- when the step is over
+
+    def taken(self) -> list[Call]:
+        """The calls that make the row, in the order in which they ran.
+
+        For each layer they are those of its last pass that took part in the backward. A layer without any
+        gradient is shown in the pass that the others' gradients belong to, else in its last pass.
+        """
+        chosen: dict[str, Pass] = {}
+        for p in sorted(self.passes, key=lambda p: any(call.arrived for call in p.calls)):
+            chosen.update((call.layer, p) for call in p.calls if call.with_grad)
+        for p in self.passes:
+            chosen.update((call.layer, p) for call in p.calls if call.arrived)
+        calls = [c for p in self.passes for c in p.calls if c.with_grad and chosen[c.layer] is p]
+        return sorted(calls, key=lambda call: call.place)
 
 
 def remove(handles: list) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-
-
-def copied_or_reduced(t: Tensor, kind: str = "") -> Tensor | tuple[np.ndarray, np.ndarray]:
-    return t.detach().clone() if t.numel() <= SMALL else summarise([t], [kind])

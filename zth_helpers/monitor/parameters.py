@@ -1,108 +1,139 @@
-"""How Monitor reads the lecture's plain layer objects, and the parameters of any network."""
+"""Gradients and updates of parameters, relative to their size; and what the optimizer says of itself."""
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zth_helpers.monitor.modules import Columns, tensors
-
-
-class PlainWatch:
-    """Layer objects that store their result in `.out`."""
-
-    def __init__(self, columns: Columns):
-        self.columns = columns
-        self.layers: dict[str, weakref.ref] = {}
-        self.kept: dict[str, list[Tensor]] = {}  # the outputs between retain() and take()
-        self.last: dict[str, list] = {}  # those of the last sample, to tell new ones from old ones
-
-    def add(self, name: str, layer) -> bool:
-        """False for an object that is already there: its `.out` holds one call only."""
-        if any(ref() is layer for ref in self.layers.values()):
-            return False
-        self.columns.kinds[name] = type(layer).__name__
-        self.layers[name] = weakref.ref(layer)
-        return True
-
-    def outputs(self) -> dict[str, list[Tensor]]:
-        return {name: list(tensors(getattr(ref(), "out", None))) for name, ref in self.layers.items()}
-
-    def retain(self) -> None:
-        self.kept = self.outputs()
-        for out in (t for outs in self.kept.values() for t in outs if t.requires_grad):
-            out.retain_grad()
-
-    def take(self) -> tuple[list[str], list[Tensor], list[Tensor | None]]:
-        """Columns, outputs and gradients of the layers that have run since the last call."""
-        names, outs = [], []
-        for layer, found in (self.kept or self.outputs()).items():
-            last = self.last.get(layer, [])
-            self.last[layer] = [(weakref.ref(t), t._version) for t in found]
-            old = len(last) == len(found) and all(
-                r() is t and v == t._version for (r, v), t in zip(last, found)
-            )
-            if found and not old:
-                self.columns.calls[layer] += 1
-                for name, out in self.columns.named(layer, 1, found):
-                    names.append(name), outs.append(out)
-        self.kept = {}
-        return names, outs, [t.grad if t.is_leaf or t.retains_grad else None for t in outs]
+from zth_helpers.monitor.columns import why_unreadable
 
 
 class ParameterWatch:
-    """Gradients and updates of parameters, relative to their size."""
+    """The parameters that a Monitor follows, and the optimizer that moves them, if it is known."""
 
-    def __init__(self, parameters: Sequence[Tensor], names: dict[int, str], method: str):
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        names: dict[int, str],
+        method: str,
+        skip: Callable[[str, str], None],
+    ):
         self.refs = [weakref.ref(p) for p in parameters]
         self.names = [names.get(id(p), f"parameter {i}") for i, p in enumerate(parameters)]
         self.shapes = [tuple(p.shape) for p in parameters]
+        self.dtypes = [str(p.dtype).removeprefix("torch.") for p in parameters]
         self.trainable = np.array([p.requires_grad for p in parameters], bool)
-        self.method, self.on = method, True
+        self.method, self.skip = method, skip
+        self.on = True  # until the Monitor is closed
+        self.wants_update = True  # shall the coming update be measured?
+        self.optimizer: weakref.ref | None = None
+        self.stepped = 0  # how often the optimizer has stepped
+        self.missing: list[str] = []  # trainable parameters that the optimizer does not have
+        self.rates: list[float] = []  # its learning rates
         self.before: list[Tensor | None] | None = None  # copies from before the optimizer's update
 
-    def keep(self, optimizer, args, kwargs) -> None:
-        """The optimizer's hook; called while `on`."""
-        self.before = [None if ref() is None else ref().detach().clone() for ref in self.refs]
+    def attach(self, optimizer: Any) -> Any:
+        """Hooks the optimizer and gives the handle. Raises TypeError for what is no torch optimizer."""
+        from zth_helpers.monitor.modules import Hook
+
+        if not hasattr(optimizer, "register_step_pre_hook"):
+            raise TypeError(
+                f"{type(optimizer).__name__} has no register_step_pre_hook, by which a Monitor sees "
+                "updates: give the torch.optim.Optimizer inside of it, or leave optimizer= out and call "
+                "mon.step(loss, lr=lr)"
+            )
+        self.optimizer = weakref.ref(optimizer)
+        self.look_at_optimizer()
+        return optimizer.register_step_pre_hook(Hook(self, "keep"))
+
+    def look_at_optimizer(self) -> None:
+        """Its learning rates, and the followed parameters that it does not have."""
+        if self.optimizer is None or (optimizer := self.optimizer()) is None:
+            return
+        groups = optimizer.param_groups
+        has = {id(p) for group in groups for p in group["params"]}
+        alive = [(name, ref()) for name, ref in zip(self.names, self.refs)]
+        self.missing = [n for n, p in alive if p is not None and p.requires_grad and id(p) not in has]
+        self.rates = [float(group["lr"]) for group in groups if "lr" in group]
+
+    def keep(self, optimizer: Any, args: object, kwargs: object) -> None:
+        """The optimizer's hook: what the parameters are before its update."""
+        self.stepped += 1
+        if self.wants_update:
+            self.before = [None if (p := ref()) is None else p.detach().clone() for ref in self.refs]
 
     @torch.no_grad()
-    def read(self, lr: float | None) -> tuple[list[Tensor | None], np.ndarray, np.ndarray]:
-        """Gradients, grad:data and update:data of each parameter; None and nan where there is none."""
-        have, data, grads = [], [], [None] * len(self.refs)
+    def gradients(self) -> list[Tensor | None]:
+        """The gradient of each parameter that can be read, dense; None where there is none."""
+        found: list[Tensor | None] = []
         for i, ref in enumerate(self.refs):
             p = ref()
             grad = p.grad if p is not None and p.is_leaf else None
-            if grad is not None:
-                grads[i] = grad.to_dense() if grad.is_sparse else grad
-                have.append(i), data.append(p)
-            elif p is not None:
+            if p is not None:
                 self.trainable[i] = p.requires_grad
-        if not have and self.trainable.any():
-            raise RuntimeError(
-                "no parameter has a gradient: call mon.step after backward and the update, before zero_grad"
-            )
-        ratios = np.full((2, len(grads)), np.nan, np.float32)
-        before, self.before = self.before, None
-        if not have:
-            return grads, ratios[0], ratios[1]
-        updates = [] if before is None else [p - before[i] for i, p in zip(have, data)]
-        sizes = self.sizes(data + [grads[i] for i in have] + updates).reshape(-1, len(have))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[: len(sizes) - 1, have] = sizes[1:] / sizes[0]
-        if before is None and lr is not None:
-            ratios[1] = float(lr) * ratios[0]
-        return grads, ratios[0], ratios[1]
+            if grad is not None and grad.is_sparse:
+                grad = grad.to_dense()
+            for t in (p, grad):
+                if t is not None and (why := why_unreadable(t)) and not t.is_complex():
+                    self.skip(self.names[i], why)
+                    grad = None
+            found.append(grad)
+        return found
 
-    def sizes(self, values: list[Tensor]) -> np.ndarray:
-        """Norms, or standard deviations, of all tensors, read in one go."""
-        if len({(t.dtype, t.device) for t in values}) > 1 or values[0].element_size() < 4:
-            values = [t.double().cpu() for t in values]  # a norm in half precision overflows at 65504
-        if self.method == "norm":
-            sizes = torch._foreach_norm(values)
+    def all_gone(self) -> bool:
+        return all(ref() is None for ref in self.refs)
+
+    @torch.no_grad()
+    def ratios(self, grads: list[Tensor | None], lr: float | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """grad:data of each parameter, and update:data, None while the optimizer has not stepped.
+
+        With an optimizer the update is the true one, whatever `lr` says; without, it is lr * grad.
+        """
+        have = [i for i, grad in enumerate(grads) if grad is not None]
+        result = np.full((2, len(grads)), np.nan, np.float32)
+        before, updates = self.before, []
+        data = [self.refs[i]() for i in have]
+        if before is not None:
+            updates = [p - b if (b := before[i]) is not None else None for i, p in zip(have, data)]
+        if have:
+            sizes = self._sizes([*data, *(grads[i] for i in have), *updates]).reshape(-1, len(have))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                result[: len(sizes) - 1, have] = sizes[1:] / sizes[0]
+        if self.optimizer is None:
+            result[1] = math.nan if lr is None else float(lr) * result[0]
+            return result[0], result[1]
+        return result[0], None if before is None else result[1]
+
+    def _sizes(self, values: list[Tensor]) -> np.ndarray:
+        """Norms, or standard deviations, of all tensors; on one device read in one go."""
+        first = values[0]
+        if (
+            any(t.dtype != first.dtype or t.device != first.device for t in values)
+            or first.element_size() < 4
+        ):
+            # a norm in half precision overflows at 65504; complex numbers have a complex double
+            values = [t.cpu().to(torch.complex128 if t.is_complex() else torch.float64) for t in values]
+        if self.method == "std":
+            sizes = [t.std() if t.numel() > 1 else t.new_tensor(torch.nan).abs() for t in values]
+        elif any(t.is_complex() for t in values):
+            sizes = [torch.linalg.vector_norm(t) for t in values]
         else:
-            sizes = [t.std() if t.numel() > 1 else t.new_tensor(torch.nan) for t in values]
-        return torch.stack(sizes).cpu().numpy()
+            sizes = torch._foreach_norm(values)
+        return torch.stack(list(sizes)).cpu().numpy()
+
+    @torch.no_grad()
+    def fingerprints(self) -> np.ndarray:
+        """An integer for each parameter that changes when any of its bits does; 0 where it cannot be read."""
+        found = np.zeros(len(self.refs), np.int64)
+        for i, ref in enumerate(self.refs):
+            p = ref()
+            if p is not None and why_unreadable(p) is None and p.element_size() in (2, 4, 8):
+                bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[p.element_size()]
+                found[i] = p.detach().contiguous().view(bits).sum(dtype=torch.int64).item()
+        return found

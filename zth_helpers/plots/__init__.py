@@ -26,6 +26,7 @@ from zth_helpers.plots.micrograd import (
     training_curves,
     two_moons,
 )
+from zth_helpers.plots.report import save_report
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -52,6 +53,7 @@ __all__ = [
     "one_hot_image",
     "row_bars",
     "saturation_image",
+    "save_report",
     "shape_flow",
     "staircase",
     "statistics_heatmap",

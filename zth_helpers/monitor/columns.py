@@ -1,0 +1,69 @@
+"""The columns of the samples: which layers there are, and what each of their outputs is called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+import torch
+from torch import Tensor
+
+
+class Columns(dict[str, str]):
+    """What samples hold, column by column: {name: layer}. A layer can have several (`name#2`, `name[1]`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: dict[str, str] = {}  # of all watched layers, in the order of listing
+        self.calls: Counter[str] = Counter()
+        self.passing_on: set[str] = set()  # layers whose output is that of a layer inside of them
+
+    def named(self, layer: str, turn: int, amount: int) -> list[str]:
+        """The names of what a layer has put out, `amount` tensors, at its turn-th call within one pass."""
+        name = layer if turn == 1 else f"{layer}#{turn}"
+        return [name] if amount == 1 else [f"{name}[{i}]" for i in range(amount)]
+
+    def add(self, names: dict[str, str], in_order_of_listing: bool) -> None:
+        """Columns for {name: layer}, at the end; at the first sample also one for each layer not seen yet."""
+        first = not self
+        self.update({name: layer for name, layer in names.items() if name not in self})
+        if not first:
+            return
+        unseen = set(self.kinds) - set(self.values()) - self.passing_on
+        self.update((layer, layer) for layer in self.kinds if layer in unseen)
+        if in_order_of_listing:
+            order = list(self.kinds)
+            in_order = sorted(self.items(), key=lambda item: order.index(item[1]))
+            self.clear()
+            self.update(in_order)
+
+
+def tensors(output: object) -> Iterator[Tensor]:
+    """The readable tensors in a tensor, or in nested tuples, lists, dicts and dataclasses of them."""
+    if isinstance(output, Tensor):
+        if why_unreadable(output) is None:
+            yield output
+    elif isinstance(output, dict):
+        yield from (t for value in output.values() for t in tensors(value))
+    elif isinstance(output, tuple | list):
+        yield from (t for value in output for t in tensors(value))
+    elif is_dataclass(output) and not isinstance(output, type):
+        yield from (t for field in fields(output) for t in tensors(getattr(output, field.name)))
+
+
+def why_unreadable(t: Tensor) -> str | None:
+    """Why a tensor's numbers are not looked at, or None when they are. Integers are no surprise: ""."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(t):
+        return "a tensor inside of vmap, grad or jvp"
+    if t.is_nested or t.layout != torch.strided:
+        return f"a {'nested' if t.is_nested else str(t.layout).removeprefix('torch.')} tensor"
+    if t.is_quantized:
+        return "a quantised tensor"
+    if type(t).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # DTensor and its like
+        return f"a {type(t).__name__}"
+    if t.is_meta:
+        return "a tensor on the meta device"
+    if t.is_complex():
+        return "complex numbers"
+    return None if t.is_floating_point() else ""
