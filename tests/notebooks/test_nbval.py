@@ -185,4 +185,4 @@ def test_a_cell_that_never_ends_fails_after_the_time_of_conftest(source, tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=150
     )
-    assert done.returncode == 1 and "1 failed" in done.stdout or "2 failed" in done.stdout, done.stdout
+    assert (done.returncode == 1 and "1 failed" in done.stdout) or "2 failed" in done.stdout, done.stdout
