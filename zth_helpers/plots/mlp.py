@@ -16,25 +16,26 @@ def mlp_network(context: Sequence[str], V: int, n_embd: int, n_hidden: int) -> F
     fig = Figure(7.5, 4.2)
     ax = fig.add_subplot()
     middle = (k - 1) / 2
-    boxes = [(x, 0, word, COLOURS[0]) for x, word in enumerate(context)]
+    boxes: list[tuple] = [(x, 0, word, COLOURS[0]) for x, word in enumerate(context)]
     boxes += [(x, 1, f"its row of C\n{n_embd} numbers", COLOURS[0]) for x in range(k)]
     boxes += [
         (middle, 2, f"side by side: {k * n_embd} numbers", COLOURS[2]),
         (middle, 3, f"hidden layer: tanh of {n_hidden} numbers", COLOURS[1]),
         (middle, 4, f"softmax: {V:,} probabilities of what comes next", COLOURS[3]),
     ]
-    arrows = [((x, 0), (x, 1)) for x in range(k)] + [((x, 1), (middle, 2)) for x in range(k)]
+    arrows: list[tuple] = [((x, 0), (x, 1)) for x in range(k)] + [((x, 1), (middle, 2)) for x in range(k)]
     for start, end in [*arrows, ((middle, 2), (middle, 3)), ((middle, 3), (middle, 4))]:
         style = {"arrowstyle": "->", "color": COLOURS[7], "shrinkA": 15, "shrinkB": 15}
         ax.annotate("", end, start, arrowprops=style)
     for x, y, text, colour in boxes:
         frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "linewidth": 1.6}
         ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, bbox=frame)
-    for x, y, name, shape, count in (
+    labels: tuple[tuple, ...] = (
         (k - 1, 0.5, "C", f"{V:,} × {n_embd}", V * n_embd),
         (middle, 2.5, "W1, b1", f"{k * n_embd} × {n_hidden}, {n_hidden}", (k * n_embd + 1) * n_hidden),
         (middle, 3.5, "W2, b2", f"{n_hidden} × {V:,}, {V:,}", (n_hidden + 1) * V),
-    ):
+    )
+    for x, y, name, shape, count in labels:
         ax.text(x + 0.07, y, f"{name}: {shape} ({count:,} parameters)", va="center", fontsize=8, color=INK)
     ax.set(xlim=(-0.5, k + 0.1), ylim=(-0.4, 4.4))
     ax.set_axis_off()
