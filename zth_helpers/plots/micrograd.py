@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from zth_helpers import moons
 from zth_helpers.plots.figure import COLOURS, INK, Figure
@@ -56,17 +57,19 @@ def training_curves(curves: Mapping[str, Sequence[float]], title: str, ylabel: s
     return fig
 
 
-def two_moons(X, y) -> Figure:
+def two_moons(X: ArrayLike, y: ArrayLike) -> Figure:
     """The points X (n, 2), with a colour and a marker for each class of y (n,), -1 and +1."""
-    fig = Figure(6.5, 3.6)
+    fig, X, y = Figure(6.5, 3.6), np.asarray(X), np.asarray(y)
     ax = fig.add_subplot()
-    draw_points(ax, np.asarray(X), np.asarray(y))
+    draw_points(ax, X, y)
     ax.set_title(f"{len(y)} points, two classes")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return fig
 
 
-def decision_boundary(parameters: Sequence[float], sizes: Sequence[int], X, y) -> Figure:
+def decision_boundary(
+    parameters: Sequence[float], sizes: Sequence[int], X: ArrayLike, y: ArrayLike
+) -> Figure:
     """Where the scores of lesson 1's network change their sign, around the points X (n, 2) of y (n,).
 
     `parameters` and `sizes` as in `moons.scores`.
@@ -82,7 +85,9 @@ def decision_boundary(parameters: Sequence[float], sizes: Sequence[int], X, y) -
     return fig
 
 
-def score_grid(parameters, sizes, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def score_grid(
+    parameters: Sequence[float], sizes: Sequence[int], X: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """u (across,), v (up,) around the points X (n, 2), and the scores (up, across) of the network there."""
     u, v = (np.linspace(low - 0.7, high + 0.7, 100) for low, high in zip(X.min(0), X.max(0)))
     grid = np.stack([axis.ravel() for axis in np.meshgrid(u, v)], axis=1)
