@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from zth_helpers.settings import ROOT
 
 
 def _lectures(which: str, root: Path = ROOT) -> list[Path]:
@@ -31,7 +31,7 @@ def _lectures(which: str, root: Path = ROOT) -> list[Path]:
 
 
 def _ask(path: Path) -> bool:
-    """Whether to overwrite; without a terminal to ask at, no."""
+    """May the file be overwritten? Asks; where nobody can answer, the answer is no."""
     if not sys.stdin.isatty():
         return False
     return input(f"{path} exists. Overwrite your copy? [y/N] ").strip().lower() in ("y", "yes")
