@@ -1,8 +1,8 @@
-"""Notebook 01's engines: seconds per training step on the moons, and time per node as graphs grow.
+"""The engines of lesson 1 and its sequel: seconds per step on the moons, and time per node as graphs grow.
 
     python -m benchmarks.speed.engine          (about two minutes; nothing else should run meanwhile)
 
-The engines come out of the notebook; only the lecture's, closures that hold their own node, children in a
+The engines come out of the sequel; only the lecture's, closures that hold their own node, children in a
 set, recursive order, is written here. They take turns, step by step; medians, and ratios to the lecture's
 in the same round, of processor time, since all of it is Python on one thread. Each is timed as everybody
 runs it, with Python's garbage collector on, and with it off (then the lecture's circles are collected
@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from benchmarks.speed.alternate import alternate, ratio, spread
 from tools.lesson import definitions
+from zth_helpers import moons
 
 ROUNDS = 9
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-lesson = definitions("01_micrograd")
-Value, Node = lesson["Value"], lesson["Node"]
+sequel = definitions("beyond/01_micrograd", seed=1337, sizes=[2, 16, 16, 1])
+Value, Node = sequel["Value"], sequel["Node"]
 
 
 class LectureValue:
@@ -86,32 +87,24 @@ class LectureValue:
             v._backward()
 
 
-def lecture_model():
-    """The moons network with the lecture's values in place of the notebook's."""
-    model = lesson["moons_model"]()
-    for layer in model.layers:
-        for neuron in layer.neurons:
-            neuron.w = [LectureValue(w.data) for w in neuron.w]
-            neuron.b = LectureValue(neuron.b.data)
-    return model
-
-
 def engines() -> dict[str, tuple]:
     """Name -> (model, inputs); the same network and data in each."""
-    X, _ = lesson["make_moons"](100, 0.1, 1337)
-    rows = X.tolist()
-    nodes = [[Node(x) for x in row] for row in rows]
+    X, _ = moons.make_moons(100, 0.1, 1337)
+
+    def engine(Number: type, how: str) -> tuple:
+        return sequel["Net"](Number, sequel[how]), [[Number(x) for x in row] for row in X.tolist()]
+
     return {
-        "the lecture's closures": (lecture_model(), [[LectureValue(x) for x in row] for row in rows]),
-        "the notebook's closures": (lesson["moons_model"](), rows),
-        "slopes and a tape": (lesson["NodeMLP"](lesson["moons_model"](), lesson["sum_of_products"]), nodes),
-        "and whole sums": (lesson["NodeMLP"](lesson["moons_model"](), lesson["dot"]), nodes),
+        "the lecture's closures": engine(LectureValue, "single_steps"),
+        "the lesson's slopes": engine(Value, "single_steps"),
+        "slopes and a tape": engine(Node, "single_steps"),
+        "and whole sums": engine(Node, "dot"),
     }
 
 
 def training_steps(rounds: int, collect: bool) -> list[dict]:
     """A row per engine: median seconds of a step, and ratio (median, lowest, highest) to the lecture's."""
-    _, y = lesson["make_moons"](100, 0.1, 1337)
+    _, y = moons.make_moons(100, 0.1, 1337)
     targets, losses = y.tolist(), {}
 
     def step(name: str, model, inputs: list) -> float:
@@ -119,8 +112,12 @@ def training_steps(rounds: int, collect: bool) -> list[dict]:
         if not collect:
             gc.disable()
         start = time.process_time()
-        loss, _ = lesson["moons_loss"](model, inputs, targets)
-        lesson["descend"](model, loss, len(losses.setdefault(name, [])))
+        loss, _ = sequel["moons_loss"](model, inputs, targets)
+        for p in model.parameters():
+            p.grad = 0.0
+        loss.backward()
+        for p in model.parameters():
+            p.data -= (1 - 0.9 * len(losses.setdefault(name, [])) / 100) * p.grad
         seconds = time.process_time() - start
         gc.enable()
         losses[name].append(loss.data)
@@ -164,8 +161,8 @@ def measure(rounds: int = ROUNDS, sizes: tuple[int, ...] = SIZES) -> tuple[list[
     gc.disable()
     for size in tqdm(sizes, desc="graph sizes", leave=False):
         runs = [(growth(Value, size), growth(Node, size)) for _ in range(5)]
-        closures, nodes = (statistics.median(column) for column in zip(*runs))
-        sizes_rows.append({"operations": size, "closures_ns": closures, "node_ns": nodes})
+        values, nodes = (statistics.median(column) for column in zip(*runs))
+        sizes_rows.append({"operations": size, "slopes_ns": values, "node_ns": nodes})
     gc.enable()
     return steps, sizes_rows
 
@@ -178,9 +175,9 @@ def table(steps: list[dict], sizes: list[dict]) -> str:
     for row in steps:
         lines.append(f"| {row['engine']} | {row['gc']} | {row['ms']:.1f} | {spread(row, 1)} |")
     lines += ["", "Nanoseconds per operation, forward and backward (gc off, median of 5):", ""]
-    lines += ["| operations | closures | slopes and a tape |", "|--:|--:|--:|"]
+    lines += ["| operations | slopes | slopes and a tape |", "|--:|--:|--:|"]
     for row in sizes:
-        lines.append(f"| {row['operations']:,} | {row['closures_ns']:.0f} | {row['node_ns']:.0f} |")
+        lines.append(f"| {row['operations']:,} | {row['slopes_ns']:.0f} | {row['node_ns']:.0f} |")
     return "\n".join(lines)
 
 

@@ -104,23 +104,15 @@ class Value:
         self.data, self._prev, self._op, self.label, self.grad = data, _prev, _op, label, 0.0
         self.local = local
 
-    def _backward(self, g):
+    def _backward(self):
         for child, slope in zip(self._prev, self.local):
-            child.grad += slope * g
+            child.grad += slope * self.grad
 
     def __add__(self, o):
         return Value(self.data + o.data, (self, o), "+", "", (1.0, 1.0))
 
     def __mul__(self, o):
         return Value(self.data * o.data, (self, o), "*", "", (o.data, self.data))
-
-
-def topological_order(root, seen=None) -> list:
-    seen = set() if seen is None else seen
-    if root in seen:
-        return []
-    seen.add(root)
-    return [v for child in root._prev for v in topological_order(child, seen)] + [root]
 
 
 def reused() -> tuple:
@@ -131,7 +123,7 @@ def reused() -> tuple:
 def test_backward_pass_adds_what_autograd_finds():
     a, b, f = reused()
     a.grad = 5.0  # the learner's own gradients stay
-    names, steps = run_backward(f, topological_order)
+    names, steps = run_backward(f)
     assert a.grad == 5.0 and f.grad == 0.0
     x, y = (torch.tensor(v, requires_grad=True) for v in (-2.0, 3.0))
     ((x * y) * (x + y)).backward()
@@ -144,13 +136,13 @@ def test_backward_pass_adds_what_autograd_finds():
 
 def test_one_that_is_used_twice_by_one_node_receives_the_sum():
     a = Value(3.0, label="a")
-    _, steps = run_backward(a + a, topological_order)
+    _, steps = run_backward(a + a)
     assert steps[1][1] == {a: 2.0}
 
 
 def test_backward_pass_moves_step_by_step():
     a, b, f = reused()
-    explorer = interact.backward_pass({"f": f, "sum": a + b}, topological_order)
+    explorer = interact.backward_pass({"f": f, "sum": a + b})
     seen = set()
     for step in range(4):
         explorer.controls["step"].value = step
@@ -164,7 +156,7 @@ def test_backward_pass_moves_step_by_step():
 
 def test_boxes_of_a_graph_do_not_cover_each_other():
     _, _, f = reused()
-    at = list(places(run_backward(f, topological_order)[0]).values())
+    at = list(places(run_backward(f)[0]).values())
     for i, (x, y) in enumerate(at):
         assert all(abs(x - u) >= 1 or abs(y - v) >= 0.85 for u, v in at[:i])
 
@@ -172,7 +164,8 @@ def test_boxes_of_a_graph_do_not_cover_each_other():
 def test_decision_boundary_shows_the_scores():
     X, y = np.array([[0.0, 0.0], [2.0, 1.0], [2.0, 0.0]]), np.array([-1, 1, 1])
     history = [(0.9, 1 / 3), (0.1, 1.0)]
-    explorer = interact.decision_boundary([5.0, 1.0], lambda s, p: p[:, 0] - s, X, y, history)
+    low, line = [0.0, 0.0, -3.0], [1.0, 0.0, -1.0]  # the score is -3 everywhere; it is x₁ - 1
+    explorer = interact.decision_boundary([low, line], [2, 1], X, y, history)
     assert "loss 0.1000, 100% right" in str(explorer.figure)
     [contour] = [
         c for c in explorer.figure.axes[0].collections if isinstance(c, ContourSet) and list(c.levels) == [0]
@@ -255,8 +248,11 @@ def test_embedding_names_the_nearest():
     i = VOCAB.stoi["r"]
     distances = {VOCAB.itos[j]: math.dist(C[i].tolist(), C[j].tolist()) for j in range(V) if j != i}
     nearest = sorted(distances, key=distances.get)[:10]
-    assert bars(explorer, 1) == pytest.approx({letter: distances[letter] for letter in nearest}, rel=1e-5)
-    assert list(bars(explorer, 1)) == nearest
+    ax = explorer.figure.axes[1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == nearest
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx(
+        [distances[letter] for letter in nearest], rel=1e-5
+    )
     explorer.controls["across"].value = 3
     at = {t.get_text(): t.get_position() for t in explorer.figure.axes[0].texts}
     assert at == {c: tuple(C[j, [3, 1]].double().tolist()) for j, c in VOCAB.itos.items()}

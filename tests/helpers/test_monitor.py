@@ -348,6 +348,16 @@ def test_rows_thin_themselves_and_keep_the_first():
     assert (rows["value"] == 2 * steps).all()
 
 
+def test_the_table_of_losses_keeps_to_its_interval_when_that_has_doubled():
+    layers = [Linear(2, 2), Tanh()]
+    mon = still(layers, layers[0].parameters(), torch.ones(2, 2))
+    mon._losses = Rows(8, 10**9, 1, loss=np.array(0, np.float32))
+    for step in range(100):
+        mon.step(float(step), lr=0.1)
+    assert mon.loss_steps.tolist() == mon.losses.tolist() == list(range(0, 100, mon._losses.interval))
+    assert mon._losses.interval == 16
+
+
 def still(layers, parameters, x):
     """A Monitor that takes one forward pass for that of every step, so that only its own work is done."""
     for layer in layers:
@@ -395,7 +405,7 @@ def test_200_000_steps_fit_the_tables_of_the_first_hundred():
     assert len(mon.update_steps) <= 4096 and mon.update_steps[-1] > 199_900
 
 
-@pytest.mark.parametrize("when", range(1, 400, 3))
+@pytest.mark.parametrize("when", range(1, 1800, 13))
 def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
     C, layers, parameters = mlp(hidden=1)
     mon, count = Monitor(layers, parameters, every=1), 0
@@ -419,9 +429,31 @@ def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
         sys.settrace(None)
     lengths = {len(mon.steps), len(mon.outputs.mean), len(mon.gradients.hist), len(mon.grad_data)}
     assert len(lengths) == 1
-    rows = lengths.pop()
+    before = len(set(mon.steps.tolist()) | {mon._now}) - 1
     train(C, layers, parameters, mon, 2)
-    assert len(mon.steps) == rows + 2 and np.isfinite(mon.outputs.std[-1]).all()
+    assert np.isfinite(mon.outputs.std[-1]).all()
+    for steps in (mon.steps, mon.update_steps, mon.loss_steps):  # each step is there, and none of them twice
+        assert steps.tolist() == list(range(before + 2))
+
+
+def test_the_interruptions_reach_the_end_of_a_run():
+    """The last of them comes after the last line that the two steps execute."""
+    C, layers, parameters = mlp(hidden=1)
+    mon, count = Monitor(layers, parameters, every=1), 0
+
+    def tracer(frame, event, arg):
+        nonlocal count
+        if "zth_helpers" not in frame.f_code.co_filename or "layers" in frame.f_code.co_filename:
+            return None
+        count += event == "line"
+        return tracer
+
+    sys.settrace(tracer)
+    try:
+        train(C, layers, parameters, mon, 2)
+    finally:
+        sys.settrace(None)
+    assert 800 < count < 1800
 
 
 # -- errors -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The functions of notebook 02, taken out of the notebook file itself, against independent oracles."""
+"""The functions of lesson 2 and its sequel, taken out of the notebooks, against independent oracles."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ VOCAB = Vocabulary(WORDS)
 V = len(VOCAB)
 
 
-@pytest.fixture(scope="module")
-def nb() -> dict:
-    """The notebook's imports and functions, by name, with a small list in place of the names."""
-    space = definitions("02_bigram", V=V, stoi=VOCAB.stoi, itos=VOCAB.itos)
+def quietly(name: str, **given) -> dict:
+    space = definitions(name, V=V, stoi=VOCAB.stoi, itos=VOCAB.itos, seed=2147483647, **given)
     space["progress"] = lambda steps, label="": range(steps)
     return space
+
+
+@pytest.fixture(scope="module")
+def lesson() -> dict:
+    """The lesson's imports and functions, by name, with a small list in place of the names."""
+    return quietly("02_bigram")
+
+
+@pytest.fixture(scope="module")
+def nb() -> dict:
+    """The sequel's."""
+    return quietly("beyond/02_bigram")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -46,11 +56,17 @@ def expected_length(P: torch.Tensor) -> float:
     return float(P[0, 1:].double() @ torch.linalg.inv(torch.eye(V - 1).double() - Q).sum(1))
 
 
-def test_counts_and_pairs(nb):
+def test_counts_and_pairs(lesson, nb):
     counter = Counter(pair for w in WORDS for pair in zip("." + w, w + "."))
     expected = torch.tensor([[counter[a, b] for b in VOCAB.stoi] for a in VOCAB.stoi])
     assert torch.equal(nb["count"](WORDS), expected)
-    assert torch.equal(nb["count_loop"](WORDS).long(), expected)
+    assert torch.equal(lesson["count"](WORDS, VOCAB.stoi, ".", ".").long(), expected)
+    two = {**VOCAB.stoi, "<E>": V}
+    apart = lesson["count"](WORDS, two, ".", "<E>")
+    assert (apart[:, 0] == 0).all() and (apart[V] == 0).all()
+    assert torch.equal(apart[:V, V].long(), expected[:, 0]) and torch.equal(
+        apart[:V, 1:V].long(), expected[:, 1:]
+    )
     X, Y = context_windows(WORDS, VOCAB, block_size=1)
     xs, ys = nb["pairs"](WORDS)
     assert torch.equal(X[:, 0], xs) and torch.equal(Y, ys)
@@ -89,14 +105,22 @@ def test_a_name_walks_as_the_lecture_walked(nb, P):
         assert nb["sample_name"](P, g) == expected
 
 
-@pytest.mark.parametrize("how", ["sample_name", "multinomial_name", "sample_names"])
-def test_names_have_the_models_distribution(nb, P, how):
+@pytest.mark.parametrize("how", ["sample_name", "lesson's", "net's", "sample_names"])
+def test_names_have_the_models_distribution(lesson, nb, P, how):
     n = 100_000 if how == "sample_names" else 4000
     if how == "sample_names":
         names = nb[how](P, n, generator(4))
     else:
         g = generator(4)
-        names = [nb[how](P, g).removesuffix(".") for _ in range(n)]
+        draw = {
+            "sample_name": nb["sample_name"],
+            "lesson's": lesson["sample_name"],
+            "net's": lesson["sample_from_net"],
+        }
+        table = (
+            P.clamp(min=1e-12).log() + torch.arange(V)[:, None] if how == "net's" else P
+        )  # a constant a row changes nothing
+        names = [draw[how](table, g).removesuffix(".") for _ in range(n)]
     assert len(names) == n and "." not in "".join(names)
     counter = Counter(pair for w in names for pair in zip("." + w, w + "."))
     N = torch.tensor([[counter[a, b] for b in VOCAB.stoi] for a in VOCAB.stoi]).double()
@@ -116,13 +140,34 @@ def test_names_in_a_batch_are_whole_walks(nb, P):
     assert nb["sample_names"](P, 5, generator(9)) == nb["sample_names"](P, 5, generator(9))
 
 
-def test_nll_is_cross_entropy(nb):
+def test_nll_is_cross_entropy(lesson, nb):
     P = nb["smoothed"](nb["count"](WORDS), 1)
+    assert torch.equal(P, lesson["smoothed"](nb["count"](WORDS), 1))
     xs, ys = nb["pairs"](WORDS)
-    assert nb["nll"](P, WORDS) == pytest.approx(F.cross_entropy(P.log()[xs], ys).item(), rel=1e-5)
-    by_hand = [-math.log(P[VOCAB.stoi[a], VOCAB.stoi[b]]) for w in WORDS for a, b in zip("." + w, w + ".")]
-    assert nb["nll"](P, WORDS) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
-    assert nb["nll"](nb["smoothed"](nb["count"](WORDS), 0), ["hh"]) == math.inf
+    for nll in (nb["nll"](P, WORDS), lesson["nll"](P.tolist(), WORDS)):
+        assert nll == pytest.approx(F.cross_entropy(P.log()[xs], ys).item(), rel=1e-5)
+    never = nb["smoothed"](nb["count"](WORDS), 0)
+    assert nb["nll"](never, ["hh"]) == lesson["nll"](never.tolist(), ["hh"]) == math.inf
+
+
+def test_the_lessons_forward_is_cross_entropy(lesson, nb):
+    xs, ys = nb["pairs"](WORDS)
+    W = torch.randn(V, V, dtype=torch.float64, generator=generator(), requires_grad=True)
+    ours = lesson["forward"](W, F.one_hot(xs, V).double(), ys)
+    theirs = F.cross_entropy(W[xs], ys)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, W), torch.autograd.grad(theirs, W))
+
+
+def test_the_lesson_trains_as_the_sequel(lesson, nb):
+    """The one-hot matrix product over all examples, and the counts: the same losses at each step."""
+    xs, ys = nb["pairs"](WORDS)
+    space = quietly("02_bigram", xenc=F.one_hot(xs, V).float(), ys=ys)
+    W, losses = space["train"](30, 5, lam=0.1)
+    start = torch.randn((V, V), generator=generator(2147483647))
+    W2, losses2 = nb["train"](start, nb["count"](WORDS), 30, lam=0.1, lr=5)
+    assert losses == pytest.approx(losses2, rel=1e-4)
+    torch.testing.assert_close(W, W2, rtol=1e-3, atol=1e-4)
 
 
 def test_loss_by_counts_is_the_loss_over_all_examples(nb):
@@ -147,11 +192,10 @@ def test_the_loss_is_convex(nb):
 def test_training_finds_the_smoothed_counts(nb):
     """With k added to each count the minimum is finite, and known: W = log(N + k), up to a constant a row."""
     N = nb["count"](WORDS) + 2
-    W = torch.randn(V, V, dtype=torch.float64, generator=generator(), requires_grad=True)
-    losses = nb["train_net"](W, N, 2000, lr=10)
+    W, losses = nb["train"](torch.randn(V, V, dtype=torch.float64, generator=generator()), N, 2000, lr=10)
     assert all(a >= b - 1e-12 for a, b in zip(losses, losses[1:]))
     expected = nb["smoothed"](nb["count"](WORDS), 2).double()
-    torch.testing.assert_close(W.detach().softmax(1), expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(W.softmax(1), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_smoothing_pulls_as_squared_weights_do(nb):
@@ -168,9 +212,8 @@ def test_regularising_flattens(nb):
     N = nb["count"](WORDS)
     spread = []
     for lam in (0.0, 0.1, 1.0):
-        W = torch.zeros(V, V, requires_grad=True)
-        losses = nb["train_net"](W, N, 60, lam=lam, lr=5)
-        P = W.detach().softmax(1)
+        W, losses = nb["train"](torch.zeros(V, V), N, 60, lam=lam, lr=5)
+        P = W.softmax(1)
         assert losses[0] == pytest.approx(math.log(V), rel=1e-5)
         spread.append((P - 1 / V).abs().max().item())
     assert spread[0] > spread[1] > spread[2]

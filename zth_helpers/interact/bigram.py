@@ -32,7 +32,7 @@ def bigram(N: torch.Tensor, vocab: Vocabulary, smoothed: Callable, sample_names:
 
     return Explorer(
         draw,
-        letter=text("letter", "a"),
+        letter=text("letter", "a" if "a" in vocab.stoi else vocab.itos[1]),
         k=stops("added to each count", (0, 1, 3, 10, 30, 100, 300, 1000, 10_000), 0),
         temperature=stops("temperature", TEMPERATURES, 1.0),
     )

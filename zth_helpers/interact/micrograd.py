@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from zth_helpers import moons
 from zth_helpers.graph import below, label, operation, show
 from zth_helpers.interact.explorer import Explorer, choice, slider
 from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
+from zth_helpers.plots.micrograd import draw_points, draw_scores, score_grid
 
 
-def backward_pass(graphs: Mapping[str, object], topological_order: Callable) -> Explorer:
-    """Which node fires, and what it adds where: `graphs` by name, each the root of Values as in notebook 01.
+def backward_pass(graphs: Mapping[str, object]) -> Explorer:
+    """Which node passes its gradient on, and what it adds where: `graphs` by name, each the root of Values.
 
-    `topological_order(root)` lists the values, children first; `value._backward(g)` adds to its children's
-    grad. The gradients that the values hold are left as they were.
+    A value's `_backward()` adds to the grad of the values in its `_prev`. The gradients that they hold are
+    left as they were.
     """
-    runs = {name: run_backward(root, topological_order) for name, root in graphs.items()}
+    runs = {name: run_backward(root) for name, root in graphs.items()}
     longest = max(len(fired) for _, fired in runs.values())
 
     def draw(graph: str, step: int) -> Figure:
@@ -29,9 +31,23 @@ def backward_pass(graphs: Mapping[str, object], topological_order: Callable) -> 
     return Explorer(draw, graph=choice("expression", list(runs)), step=slider("step", 0, longest - 1, 1))
 
 
-def run_backward(root: Any, topological_order: Callable) -> tuple[dict, list]:
+def _children_first(root: Any) -> list:
+    """All values below root, each after its children."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        value, done = stack.pop()
+        if done:
+            order.append(value)
+        elif value not in seen:
+            seen.add(value)
+            stack.append((value, True))
+            stack.extend((child, False) for child in value._prev)
+    return order
+
+
+def run_backward(root: Any) -> tuple[dict, list]:
     """The values with their names, and for each step (value that fires, {child: added}, all gradients)."""
-    order = topological_order(root)
+    order = _children_first(root)
     kept = [value.grad for value in order]
     numbers = {id(v): i for i, v in enumerate(below(root))}
     names = {v: label(v) or (f"{v.data:g}" if not v._prev else f"#{numbers[id(v)]}") for v in order}
@@ -42,7 +58,7 @@ def run_backward(root: Any, topological_order: Callable) -> tuple[dict, list]:
     for value in reversed(order):
         if value._prev:
             before = {child: child.grad for child in value._prev}
-            value._backward(value.grad)
+            value._backward()
             added = {child: child.grad - old for child, old in before.items()}
             steps.append((value, added, {v: v.grad for v in order}))
     for value, grad in zip(order, kept):
@@ -93,7 +109,7 @@ def _draw_backward(names: dict, steps: list, last: int) -> Figure:
     what = "the result's gradient is 1, all others 0"
     if fires is not None:
         parts = ", ".join(f"{show(by)} to {names[child]}" for child, by in added.items())
-        what = f"{names[fires]} fires and adds {parts}"
+        what = f"{names[fires]} adds {parts}"
     title = f"step {len(steps) - 1} of {last}: {what}"
     ax.set_title(title, fontsize=11)
     ax.set(xlim=(left - 0.5, right + 0.5), ylim=(low - 0.6, high + 0.6))
@@ -102,39 +118,31 @@ def _draw_backward(names: dict, steps: list, last: int) -> Figure:
 
 
 def decision_boundary(
-    snapshots: Sequence, scores: Callable, X: ArrayLike, y: ArrayLike, history: Sequence[tuple[float, float]]
+    snapshots: Sequence[Sequence[float]],
+    sizes: Sequence[int],
+    X: ArrayLike,
+    y: ArrayLike,
+    history: Sequence[tuple[float, float]],
 ) -> Explorer:
-    """The boundary after each step: `scores(snapshot, points (n, 2))` -> (n,), from the lesson's own network.
+    """The boundary before each step, from the parameters that the network had then (see `moons.scores`).
 
     X (n, 2) and y (n,) of -1 and +1 are the training points, `history` the (loss, accuracy) at each snapshot.
     """
     X, y = np.asarray(X), np.asarray(y)
-    u, v = (np.linspace(low - 0.7, high + 0.7, 70) for low, high in zip(X.min(0), X.max(0)))
-    grid = np.stack([a.ravel() for a in np.meshgrid(u, v)], axis=1)
 
     def draw(step: int) -> Figure:
-        Z = np.asarray(scores(snapshots[step], grid)).reshape(len(v), len(u))
+        u, v, Z = score_grid(snapshots[step], sizes, X)
         loss, accuracy = history[step]
-        wrong = np.sign(scores(snapshots[step], X)) != y
-        fig = Figure(7.2, 4.4)
+        wrong = np.sign(moons.scores(snapshots[step], sizes, X)) != y
+        fig = Figure(7.6, 4.2)
         ax = fig.add_subplot()
-        ax.contourf(
-            u, v, Z, levels=[-1e9, -1, 0, 1, 1e9], colors=["#a9c8ea", "#dde9f6", "#fae3e6", "#e79aa5"]
-        )
-        for levels, width, style in (([0], 1.5, "solid"), ([-1, 1], 0.6, "dashed")):
-            if Z.min() < levels[0] < Z.max():
-                ax.contour(u, v, Z, levels=levels, colors=[INK], linewidths=width, linestyles=style)
-        for sign, colour, marker in ((-1, COLOURS[0], "o"), (1, COLOURS[1], "s")):
-            ax.scatter(
-                *X[y == sign].T, s=22, color=colour, marker=marker, edgecolor=INK, label=f"y = {sign:+d}"
-            )
+        draw_scores(ax, u, v, Z)
+        draw_points(ax, X, y)
         if wrong.any():
             ring = dict(s=110, facecolor="none", edgecolor=INK, linewidth=1.2)
             ax.scatter(*X[wrong].T, label="wrong", **ring)
-        ax.set(xlabel="x₁", ylabel="x₂", aspect="equal")
-        title = f"before step {step}: loss {loss:.4f}, {100 * accuracy:.0f}% right"
-        ax.set_title(f"{title}; dashed: score −1 and +1")
-        ax.legend(loc="upper right", fontsize=8)
+        ax.set_title(f"before step {step}: loss {loss:.4f}, {100 * accuracy:.0f}% right")
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return fig
 
     last = len(snapshots) - 1

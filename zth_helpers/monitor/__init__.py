@@ -2,6 +2,20 @@
 
 from zth_helpers.monitor.core import Monitor
 from zth_helpers.monitor.diagnosis import Alarm, Finding, Findings, Thresholds, diagnose, stop_on
+from zth_helpers.monitor.export import tensorboard, to_dict, to_json_lines, write_to
 from zth_helpers.monitor.statistics import statistic
 
-__all__ = ["Alarm", "Finding", "Findings", "Monitor", "Thresholds", "diagnose", "statistic", "stop_on"]
+__all__ = [
+    "Alarm",
+    "Finding",
+    "Findings",
+    "Monitor",
+    "Thresholds",
+    "diagnose",
+    "statistic",
+    "stop_on",
+    "tensorboard",
+    "to_dict",
+    "to_json_lines",
+    "write_to",
+]

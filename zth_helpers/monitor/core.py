@@ -310,7 +310,7 @@ class Monitor:
         if self._parameters.all_gone() and self._parameters.trainable.any():
             raise RuntimeError(
                 "the parameters that this Monitor follows are gone: load_state_dict(assign=True), a new "
-                "model or new tensors took their place. Make a new Monitor, and a new optimizer for the new ones"
+                "model or new tensors took their place. Make a new Monitor, and a new optimizer"
             )
         nothing_arrived = all(g is None for g in grads) and self._parameters.trainable.any()
         if ran and not (nothing_arrived and self._samples is None and not self.skipped):

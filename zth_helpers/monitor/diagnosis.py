@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zth_helpers.monitor.core import Monitor
+from zth_helpers.monitor.core import PASSIVE, Monitor
 from zth_helpers.monitor.statistics import FLAT
 from zth_helpers.text import table
 
@@ -25,7 +25,7 @@ ENOUGH = 10  # steps after which an optimizer that has never stepped was forgott
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where a number becomes a finding; `diagnose(mon, thresholds={"saturated": 0.5})` sets others for a call.
+    """Where a number becomes a finding; `diagnose(mon, thresholds={"saturated": 0.5})` sets others.
 
     [L4] is lecture 4 (activations, gradients, batch norm): what it calls right and wrong; where it names no
     number, ours lies between its healthy and its sick networks (tests/helpers/test_diagnosis.py has both).
@@ -46,8 +46,9 @@ class Thresholds:
     any_pace: float = 100.0
     # Correlation of the logarithm with depth that makes it a trend. (Ours.)
     steady: float = 0.9
-    # Median over the weights. [L4] wants about 1e-3 and calls the 1e-4.6 of lr = 0.001 too slow.
-    update: tuple[float, float] = (1e-4, 1e-2)
+    # Median over the weights. [L4] wants about 1e-3 and calls the 1e-4.6 of lr = 0.001 too slow. Small
+    # networks, and the first steps of Adam (lr 0.001, weights of std 0.02), are healthy up to 0.03.
+    update: tuple[float, float] = (1e-4, 5e-2)
     # Of one weight. [L4] lets a shrunken last layer begin at 0.2; an embedding's rare rows make it slow.
     update_one: tuple[float, float] = (1e-6, 0.3)
 
@@ -289,10 +290,10 @@ def _still(mon: Monitor) -> np.ndarray:
     """(P,) bool: parameters that no sample has seen change, where it could have been seen."""
     updates = mon.update_data
     with np.errstate(invalid="ignore"):
-        by_update: np.ndarray = np.isfinite(updates).any(0) & ~(updates > 0).any(0)
+        by_update = np.asarray(np.isfinite(updates).any(0) & ~(updates > 0).any(0))
     looked = mon.moved[1:]  # the first has nothing to compare with
     nothing = np.zeros(len(mon.parameter_names), bool)
-    by_bits: np.ndarray = ~looked.any(0) if len(looked) else nothing
+    by_bits = np.asarray(~looked.any(0)) if len(looked) else nothing
     if mon.optimizer_steps is None:
         return by_bits  # the ratios are those of lr * grad, whatever was done with them
     enough = len(updates) > 1 or (len(mon.losses) >= ENOUGH and len(updates) == 1)
@@ -330,8 +331,7 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
             idle |= set(own)
             remedy = "use it in forward, or remove it"
             found.append(Finding("warning", name, "never ran", "0 calls", "a call each step", remedy, **seen))
-    # A gate that starts at 0 (ReZero, LoRA, a zero-initialised last layer) lets nothing through at first.
-    gate = len(mon.steps) == 1 and np.isinf(mon.grad_data[-1]).any()
+    gate = _starts_at_zero(mon) and len(mon.steps) == 1
     for j in np.flatnonzero(mon.trainable & ~learns):
         if j in idle:
             continue
@@ -352,6 +352,12 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
             Finding("note", "", "gradients of outputs", "not recorded", "one a layer", remedy, **seen)
         )
     return found
+
+
+def _starts_at_zero(mon: Monitor) -> bool:
+    """Is there a gate that starts at 0 (ReZero, LoRA, a zero-initialised last layer)? It gets a gradient, and
+    lets nothing through at first."""
+    return bool(np.isinf(mon.grad_data[0]).any())
 
 
 def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
@@ -384,14 +390,15 @@ def _trends(mon: Monitor, limits: Thresholds) -> list[Finding]:
     ran = [i for i, calls in enumerate(mon.calls) if calls]
     chosen = [i for i in ran if mon.layer_kinds[i] in FLAT and mon.layer_names[i] not in mon.output_layers]
     if len(chosen) < 3:
-        chosen = [i for i in ran[:-1] if mon.layer_kinds[i] in LINEAR]
+        hidden = [i for i in ran if mon.layer_names[i] not in mon.output_layers][:-1]
+        chosen = [i for i in hidden if mon.layer_kinds[i] in LINEAR]
     found = []
     for what, values, way in (
         ("outputs", mon.outputs.std[:, chosen], 1),
         ("gradients", _norms(mon.gradients, chosen), -1),
     ):
         rates = [_rate(row, way, limits) for row in values]
-        if rates[-1] is None:
+        if rates[-1] is None or (rates[-1] == 0 and _starts_at_zero(mon) and len(mon.steps) == 1):
             continue
         rate = rates[-1]
         towards = mon.layer_names[chosen[-1 if way == 1 else 0]]
@@ -476,19 +483,20 @@ def _by_cause(mon: Monitor, found: list[Finding]) -> list[Finding]:
     for cause in [f for f in found if f.what == "dead units"]:
         i = at(cause)
         if mon.outputs.dead[-1, i] > 0.99:  # nothing passes: neither the signal nor a gradient
-            upstream = ("gets no gradient", "vanishing gradients")
-            downstream = ("dead units", "vanishing outputs", "exploding outputs")
-            mark(cause, lambda f, i=i: f.what in upstream and at(f) <= i)
-            mark(cause, lambda f, i=i: f.what in downstream and at(f) > i)
-    for what, last in (
-        ("gets no gradient", True),
-        ("gets no gradient yet", True),
-        ("saturated outputs", False),
-    ):
+            # the weights behind it meet zeros only, so no gradient comes to them either
+            behind = (k for k in range(i + 1, len(place)) if mon.layer_kinds[k] not in PASSIVE)
+            reach = next(behind, i)
+            mark(cause, _all_of([f for f in found if f.what in UPSTREAM and at(f) <= reach]))
+            mark(cause, _all_of([f for f in found if f.what in DOWNSTREAM and at(f) > i]))
+    for what in ("gets no gradient", "gets no gradient yet", "saturated outputs"):
         alike = [f for f in found if f.what == what and not f.cause]
-        if len(alike) > 1:  # one way is blocked: what lies nearest to the loss is the first that misses it
-            cause = max(alike, key=at) if last else min(alike, key=at)
-            mark(cause, lambda f, what=what: f.what == what)
+        if len(alike) > 1:  # of a way that is blocked, what lies nearest to the loss is the first to miss it
+            cause = min(alike, key=at) if what == "saturated outputs" else max(alike, key=at)
+            mark(cause, _all_of(alike))
     for cause in [f for f in found if f.what in ("vanishing outputs", "exploding outputs") and not f.cause]:
         mark(cause, lambda f: f.what in ("vanishing gradients", "exploding gradients"))
     return found
+
+
+def _all_of(findings: list[Finding]) -> Callable[[Finding], bool]:
+    return lambda finding: finding in findings

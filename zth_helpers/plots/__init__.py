@@ -1,6 +1,15 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
 from zth_helpers.plots.backprop_ninja import bessel, dlogits_image, logit_pushes
+from zth_helpers.plots.batchnorm import first_steps, histograms
+from zth_helpers.plots.bigram import (
+    between_two_points,
+    counts_image,
+    loss_and_levels,
+    one_hot_image,
+    row_bars,
+    staircase,
+)
 from zth_helpers.plots.dashboard import dashboard
 from zth_helpers.plots.data import (
     activation_functions,
@@ -12,6 +21,15 @@ from zth_helpers.plots.data import (
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
 from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.micrograd import (
+    decision_boundary,
+    tangents,
+    tanh_and_slope,
+    training_curves,
+    two_moons,
+)
+from zth_helpers.plots.mlp import counting_curve, mlp_network
+from zth_helpers.plots.report import save_report
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -27,21 +45,37 @@ __all__ = [
     "activation_functions",
     "activation_histograms",
     "bessel",
+    "between_two_points",
     "bigram_heatmap",
+    "counting_curve",
+    "counts_image",
     "dashboard",
+    "decision_boundary",
     "dlogits_image",
     "embedding_scatter",
+    "first_steps",
     "gradient_histograms",
+    "histograms",
     "learning_rate_finder",
     "logit_pushes",
+    "loss_and_levels",
     "loss_curve",
     "losses_and_floors",
+    "mlp_network",
+    "one_hot_image",
     "recipes",
+    "row_bars",
     "saturation_image",
+    "save_report",
     "shape_flow",
+    "staircase",
     "statistics_heatmap",
     "table",
+    "tangents",
+    "tanh_and_slope",
+    "training_curves",
     "trees",
+    "two_moons",
     "update_ratios",
     "weight_gradient_histograms",
     "you_are_here",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
 
 
@@ -26,7 +27,7 @@ def bessel(sizes: Sequence[int], estimates: Sequence[tuple[float, float]]) -> Fi
     return fig
 
 
-def logit_pushes(row: Tensor, context: Tensor, right: Tensor, vocab) -> Figure:
+def logit_pushes(row: Tensor, context: Tensor, right: Tensor, vocab: Vocabulary) -> Figure:
     """What gradient descent asks of one example's logits: −n · dlogits, row (K,) being n · dlogits."""
     pushes, right = (-row.detach()).tolist(), int(right)
     letters = [vocab.itos[j] for j in range(len(pushes))]
@@ -51,7 +52,7 @@ def logit_pushes(row: Tensor, context: Tensor, right: Tensor, vocab) -> Figure:
     return fig
 
 
-def dlogits_image(dlogits: Tensor, X: Tensor, Y: Tensor, vocab) -> Figure:
+def dlogits_image(dlogits: Tensor, X: Tensor, Y: Tensor, vocab: Vocabulary) -> Figure:
     """The gradient at the logits (n, K) in grey, a row for each example: dark is pulled up, light down."""
     n, letters = len(dlogits), [vocab.itos[j] for j in range(dlogits.shape[1])]
     fig = Figure(7.5, 1.2 + 0.15 * n)
