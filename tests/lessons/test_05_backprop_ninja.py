@@ -12,7 +12,7 @@ from tools.lesson import definitions
 @pytest.fixture(scope="module")
 def nb() -> dict:
     """The functions that lesson 05 defines at top level, by name; none of its cells is run."""
-    return definitions("05_backprop_ninja", n_embd=10, block_size=3, vocab_size=27)
+    return definitions("05_backprop_ninja", n_embd=10, block_size=3, vocab_size=27, spread=0.1)
 
 
 @pytest.fixture(scope="module")

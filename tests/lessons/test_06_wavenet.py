@@ -22,7 +22,7 @@ WORDS = ["ada", "bob", "cleo", "diondre", "efjghklm", "npqstuvwxyz", "ada"]
 @pytest.fixture(scope="module")
 def nb() -> SimpleNamespace:
     """What lesson 06 imports and defines at top level; no other line of its cells is run."""
-    knobs = dict(short_block=3, block_size=8, n_embd=10, n_hidden=200, batch_size=32, learning_rate=0.1)
+    knobs = dict(block_size=8, join=2, n_embd=10, n_hidden=200, batch_size=32, learning_rate=0.1)
     return SimpleNamespace(**definitions("06_wavenet", vocab_size=27, seed=42, **knobs))
 
 
