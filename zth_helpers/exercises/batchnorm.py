@@ -158,7 +158,7 @@ def _judge_on_dev(fold) -> str:
     ),
 )
 def batchnorm_forward(batchnorm: Any) -> str:
-    """Section *Layers as classes* of the notebook: output and new running statistics, both modes."""
+    """Lesson 04, *PyTorch-ifying the code*: output and new running statistics, both modes."""
     momentum = 0.1
     for n, width in ((32, 5), (4, 4)):
         rand = normal(n)
@@ -233,7 +233,7 @@ def _triple(batchnorm, *inputs) -> tuple:
     ),
 )
 def gain_of(gain: Any) -> str:
-    """Section *Kaiming* of the notebook: 1/√E[f(z)²], measured on a sample of standard normal z."""
+    """Lesson 04, *Kaiming init*: 1/√E[f(z)²], measured on a sample of standard normal z."""
     functions = {
         "relu": torch.relu,
         "tanh": torch.tanh,
@@ -269,7 +269,7 @@ def gain_of(gain: Any) -> str:
     ),
 )
 def layernorm_forward(layernorm: Any) -> str:
-    """Section *LayerNorm* of the notebook: each example normalised by its own mean and biased variance."""
+    """Sequel 04, *Layer norm*: each example normalised by its own mean and biased variance."""
     for shape in ((6, 5), (4, 4), (2, 3, 8), (1, 5)):
         rand = normal(sum(shape))
         x, size = rand(*shape) * 0.05 + 1, shape[-1]  # small values: eps counts
@@ -303,7 +303,7 @@ def layernorm_forward(layernorm: Any) -> str:
     ),
 )
 def dead_neurons(dead: Any) -> str:
-    """Section *Dead neurons* of the notebook: the columns that are saturated for all examples."""
+    """Sequel 04, *Dead neurons, tracked*: the columns that are saturated for all examples."""
     for n, width, threshold in ((50, 12, 0.99), (8, 8, 0.97), (30, 5, 0.99)):
         h = (torch.tanh(normal(n)(n, width) * 1.5) * 0.96).float()
         if width > 5:  # the last case has none

@@ -68,7 +68,7 @@ def normalise_rows(normalise: Any) -> str:
     ),
 )
 def inverse_cdf(draw: Any) -> str:
-    """Section *Sampling*: the outcome into whose piece each u (n,) falls, for weights p (V,)."""
+    """Lesson 02, sampling: the outcome into whose piece each u (n,) falls, for weights p (V,)."""
     almost = torch.tensor([0.5, 0.3, 0.2 - 1e-7])  # adds up to a little less than 1, as float32 does
     cases = []
     for V in (3, 8, 27):

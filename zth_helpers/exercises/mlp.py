@@ -41,7 +41,7 @@ LECTURE = 2.4816
     ),
 )
 def context_windows(build_dataset: Any) -> str:
-    """Section *Context windows*: X (N, block_size) and Y (N,), for any block_size and any alphabet."""
+    """Lesson 03, *Context windows*: X (N, block_size) and Y (N,), for any block_size and any alphabet."""
     for seed, letters, k in ((1, "abcde", 3), (2, "kmnopqrs", 1), (3, "xyz", 5), (4, "bdfgh", 2)):
         words = made_up(seed, letters, 20)
         stoi = numbered(words)
@@ -222,7 +222,7 @@ def direct_connections(make_W0: Any, logits: Any) -> str:
     ),
 )
 def exact_floor(floor: Any) -> str:
-    """Section *Overfit one batch*: the lowest loss that any function of the context reaches on X, Y."""
+    """Lesson 03, *Overfit one batch*: the lowest loss that any function of the context reaches on X, Y."""
     for seed, (n, k, V) in enumerate(((32, 3, 3), (200, 2, 5), (500, 1, 9), (6, 4, 2))):
         g = seeded(seed)
         X, Y = torch.randint(0, V, (n, k), generator=g), torch.randint(0, V, (n,), generator=g)

@@ -66,7 +66,7 @@ def _by_windows(C, levels, W_out, ids):
     ),
 )
 def conv_is_tree(conv: Any) -> str:
-    """Section *Dilated causal convolution = the tree*: all windows of a text, each node computed once."""
+    """Sequel 06, *A convolution is the tree*: all windows of a text, each node computed once."""
     for seed, (depth, T, width) in enumerate(((3, 40, 6), (2, 9, 4), (4, 50, 5))):
         rand = normal(seed)
         sizes = [3] + [width] * depth
@@ -107,7 +107,7 @@ def conv_is_tree(conv: Any) -> str:
     ),
 )
 def causal_convolution(convolve: Any) -> str:
-    """Section *Residual and skip*: y[t] from x[t - d] and x[t], the length kept, the future unseen."""
+    """Sequel 06, *Gates, residuals and skips*: y[t] from x[t - d] and x[t], the length kept, the future unseen."""
     for B, T, c, k, d in ((2, 10, 3, 4, 1), (3, 12, 2, 2, 4), (1, 3, 2, 3, 4)):
         rand = normal(T + d)
         x, W, b = rand(B, T, c), rand(2 * c, k), rand(k)
@@ -200,7 +200,7 @@ def _suspects() -> dict[str, tuple[bool, str, object]]:
     ),
 )
 def is_causal(test: Any) -> str:
-    """Section *Residual and skip*: a change in the future must leave the earlier logits as they are."""
+    """Sequel 06, *Gates, residuals and skips*: a change in the future must leave the earlier logits as they are."""
     g = torch.Generator().manual_seed(1)
     ids = torch.randint(0, 9, (2, 12), generator=g)
     verdicts = {}
@@ -231,7 +231,7 @@ def is_causal(test: Any) -> str:
     ),
 )
 def gated_block(block: Any) -> str:
-    """Section *Residual and skip*: with W_r = 0 the block must return its input, bit for bit."""
+    """Sequel 06, *Gates, residuals and skips*: with W_r = 0 the block must return its input, bit for bit."""
     for B, T, c in ((2, 7, 3), (1, 4, 5)):
         rand = normal(T)
         x, past, Wf, Wg, Wr, Ws = (
@@ -339,7 +339,7 @@ def _batch_statistics(layer):
     ),
 )
 def torch_port(port: Any) -> str:
-    """Section *In torch.nn*: an nn.Module with copied weights and the same logits in evaluation mode."""
+    """Sequel 06, *In torch.nn*: an nn.Module with copied weights and the same logits in evaluation mode."""
     for seed, (vocab, embedding, hidden, levels) in enumerate(((6, 3, 6, 3), (27, 4, 10, 3), (9, 2, 5, 2))):
         net = _tree(seed, vocab, embedding, hidden, levels)
         X = torch.randint(0, vocab, (20, 2**levels), generator=torch.Generator().manual_seed(seed))
