@@ -1,7 +1,7 @@
-"""Builds names.txt from the given names in Faker's person providers; README.md tells the whole story.
+"""Builds data/names.txt from the given names in Faker's person providers; data/README.md tells the story.
 
-    python data/build_names.py            writes data/names.txt, and prints the counts per locale
-    python data/build_names.py -o FILE    writes FILE
+    python -m tools.build_names           writes data/names.txt, and prints the counts per locale
+    python -m tools.build_names -o FILE    writes FILE
 
 The outcome depends on nothing but the two pinned packages, so a rebuild gives the same bytes.
 """
@@ -21,7 +21,7 @@ PINNED = {"Faker": "40.54.0", "anyascii": "0.3.3"}
 SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "GEORGIAN", "ARMENIAN"}  # alphabets: a letter stands for a sound
 ATTRIBUTES = ["first_names" + kind for kind in ("", "_male", "_female", "_nonbinary", "_unisex")]
 SHORTEST, LONGEST = 2, 15
-TARGET = Path(__file__).with_name("names.txt")
+TARGET = Path(__file__).resolve().parents[1] / "data" / "names.txt"
 
 
 def check_versions() -> None:

@@ -2,10 +2,11 @@
 
     ZTH_NAMES=lecture python -m benchmarks.speed.time_to_loss         (six minutes; let nothing else run)
 
-The recipes come out of notebooks 04 and 06. The lecture's takes 200,000 steps of one size, so it is not run
-to its end: its time is 200,000 × the median time of a step, and that it arrives at its dev loss is what `make
-numbers` confirms. The fast recipes run whole, preparation included. They take turns: blocks of the lecture's
-steps, a fast run, blocks again; a ratio for each run. Elapsed time; measuring the dev loss does not count.
+The recipes come out of lesson 04 and the sequel to 06. The lecture's takes 200,000 steps of one size, so it
+is not run to its end: its time is 200,000 × the median time of a step, and that it arrives at its dev loss is
+what `make numbers` confirms. The fast recipes run whole, preparation included. They take turns: blocks of the
+lecture's steps, a fast run, blocks again; a ratio for each run. Elapsed time; measuring the dev loss does not
+count.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def lesson(notebook: str) -> dict:
     space = definitions(notebook)
     space["vocab"] = names.Vocabulary(words)
     space["train_words"], space["dev_words"], _ = names.split_words(words)
-    space["length"] = max(map(len, words)) + 1
+    space["length"], space["seed"] = max(map(len, words)) + 1, 42
     return space
 
 
@@ -51,13 +52,13 @@ def padded(space: dict, part: str) -> tuple[Tensor, Tensor]:
 
 
 class MLP:
-    """Lecture 4's network with batch norm against the distinct contexts of notebook 06."""
+    """Lecture 4's network with batch norm against the distinct contexts of the sequel to lesson 06."""
 
     name, target, goal = "MLP with batch norm", 2.1057, 25
     block, runs = 1_000, 5
 
     def __init__(self):
-        self.slow, self.new = lesson("04_batchnorm"), lesson("06_wavenet")
+        self.slow, self.new = lesson("04_batchnorm"), lesson("beyond/06_wavenet")
         self.X, self.Y = windows(self.new, "train_words", 3)
         self.slow.update(Xtr=self.X, Ytr=self.Y, V=len(self.new["vocab"]), running={})
         self.slow.update(n_embd=10, n_hidden=200, batch_size=32, fan_in=30)
@@ -76,13 +77,13 @@ class MLP:
 
 
 class WaveNet:
-    """Lecture 6's scaled-up tree against the recurrent net of notebook 06."""
+    """Lecture 6's scaled-up tree against the recurrent net of its sequel."""
 
     name, target, goal = "WaveNet", 1.9937, 20
     block, runs = 100, 3
 
     def __init__(self):
-        self.space = lesson("06_wavenet")
+        self.space = lesson("beyond/06_wavenet")
         torch.manual_seed(42)
         self.tree, self.windows = self.space["tree"](24, 128), windows(self.space, "train_words", 8)
 
@@ -137,7 +138,7 @@ def lowest_of_one(seed: int, started: float, seconds: float) -> tuple[np.ndarray
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    space = lesson("06_wavenet")
+    space = lesson("beyond/06_wavenet")
     X, Y = padded(space, "train_words")
     net = space["RecurrentNet"](len(space["vocab"]), 64, 128, layers=2, dropout=0.2)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.1, betas=(0.9, 0.98), fused=True)

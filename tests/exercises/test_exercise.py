@@ -143,3 +143,26 @@ def test_call_gives_copies():
     g = torch.Generator().manual_seed(1)
     call(lambda a, b: torch.rand(1, generator=b), x, g)
     assert torch.equal(torch.rand(1, generator=g), torch.rand(1, generator=torch.Generator().manual_seed(1)))
+
+
+def test_an_exception_is_shown_where_it_was_raised():
+    """In the innermost line of the learner's own, not where their function calls another of theirs."""
+    space: dict = {}
+    cell = "def helper(x):\n    return x.nonsense()\n\ndef mean(x):\n    return helper(x)\n"
+    exec(compile(cell, "<cell of a learner>", "exec"), space)
+    message = row_means.check(space["mean"]).message
+    assert "in helper, line 2 of its cell" in message and "line 5" not in message
+
+
+def test_a_judge_that_fails_is_never_the_learners_fault():
+    @exercise("Broken", hints=())
+    def broken(answer):
+        call(answer, 1)
+        return {}["missing"]
+
+    verdict = broken.check(lambda x: x)
+    assert verdict.state == "could not be judged" and not verdict
+    assert (
+        str(verdict).startswith("! Broken: could not be judged") and "not of your answer" in verdict.message
+    )
+    assert "broken: KeyError: 'missing' (test_exercise.py, line" in verdict.message

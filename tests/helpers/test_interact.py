@@ -248,8 +248,11 @@ def test_embedding_names_the_nearest():
     i = VOCAB.stoi["r"]
     distances = {VOCAB.itos[j]: math.dist(C[i].tolist(), C[j].tolist()) for j in range(V) if j != i}
     nearest = sorted(distances, key=distances.get)[:10]
-    assert bars(explorer, 1) == pytest.approx({letter: distances[letter] for letter in nearest}, rel=1e-5)
-    assert list(bars(explorer, 1)) == nearest
+    ax = explorer.figure.axes[1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == nearest
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx(
+        [distances[letter] for letter in nearest], rel=1e-5
+    )
     explorer.controls["across"].value = 3
     at = {t.get_text(): t.get_position() for t in explorer.figure.axes[0].texts}
     assert at == {c: tuple(C[j, [3, 1]].double().tolist()) for j, c in VOCAB.itos.items()}
@@ -270,10 +273,10 @@ def test_temperature_marks_copies_and_asks_for_names_at_it():
     )
 
 
-def test_name_tree_shows_what_is_seen_at_each_place():
+def test_name_tree_shows_what_is_seen_at_each_position():
     W = torch.randn(V, V, generator=generator())
     explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB, block_size=4, start="maria")
-    explorer.controls["place"].value = 5
+    explorer.controls["position"].value = 5
     tree, expected = explorer.figure.axes[:2]
     nodes = [text.get_text() for text in tree.texts if len(text.get_text()) in (2, 4)]
     assert nodes == ["ar", "ia", "aria"]
@@ -281,8 +284,8 @@ def test_name_tree_shows_what_is_seen_at_each_place():
     np.testing.assert_allclose(expected.images[0].get_array(), P, rtol=1e-6)
     [ring] = expected.collections
     assert ring.get_offsets().tolist() == [[VOCAB.stoi[c], i] for i, c in enumerate("maria.")]
-    explorer.controls["place"].value = 15  # beyond the end: stays at the end
-    assert "before place 5" in explorer.figure.axes[0].get_title()
+    explorer.controls["position"].value = 15  # beyond the end: stays at the end
+    assert "before position 5" in explorer.figure.axes[0].get_title()
     before = picture(explorer)
     for bad in ("", "...", "a.b", "zoe", "a" * 16):
         explorer.controls["name"].value = bad

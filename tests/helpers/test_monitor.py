@@ -348,6 +348,16 @@ def test_rows_thin_themselves_and_keep_the_first():
     assert (rows["value"] == 2 * steps).all()
 
 
+def test_the_table_of_losses_keeps_to_its_interval_when_that_has_doubled():
+    layers = [Linear(2, 2), Tanh()]
+    mon = still(layers, layers[0].parameters(), torch.ones(2, 2))
+    mon._losses = Rows(8, 10**9, 1, loss=np.array(0, np.float32))
+    for step in range(100):
+        mon.step(float(step), lr=0.1)
+    assert mon.loss_steps.tolist() == mon.losses.tolist() == list(range(0, 100, mon._losses.interval))
+    assert mon._losses.interval == 16
+
+
 def still(layers, parameters, x):
     """A Monitor that takes one forward pass for that of every step, so that only its own work is done."""
     for layer in layers:

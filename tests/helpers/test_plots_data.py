@@ -90,14 +90,16 @@ def test_activation_functions_draw_the_closed_form_and_its_derivative():
         assert np.diff(y)[smooth] / np.diff(x)[smooth] == pytest.approx(middle, abs=1e-3)
 
 
-def test_saturation_image_counts_and_finds_the_dead():
+def test_saturation_image_counts_and_finds_the_white_columns():
     generator = torch.Generator().manual_seed(3)
     h = torch.tanh(torch.randn(32, 50, generator=generator) * 2)
     h[:, 7], h[:, 41] = 1.0, -0.995
     fig = plots.saturation_image(h)
     share = sum(abs(v) > 0.99 for row in h.tolist() for v in row) / h.numel()
     title = fig.axes[0].get_title()
-    assert title.startswith(f"{share:.1%} of the outputs are saturated") and "2 of 50 neurons dead" in title
+    assert (
+        title.startswith(f"{share:.1%} of the outputs are saturated") and "2 of 50 columns are white" in title
+    )
     assert fig.axes[0].lines[0].get_xdata().tolist() == [7, 41]
     assert np.array_equal(fig.axes[0].images[0].get_array(), h.abs().numpy() > 0.99)
     assert fig.axes[0].images[0].get_cmap().name == "gray"  # True is white

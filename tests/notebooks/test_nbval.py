@@ -128,7 +128,7 @@ def test_tampering_is_caught(sound, tmp_path):
 
 def test_a_cell_without_a_count_breaks_the_rules(sound, tmp_path):
     """nbval does not look at such a cell; the rules for notebooks do."""
-    from tests.test_notebook_rules import test_stored_as_one_run_from_top_to_bottom as rule
+    from tests.notebooks.test_rules import test_stored_as_one_run_from_top_to_bottom as rule
 
     path = tmp_path / "uncounted.ipynb"
     changed = copy.deepcopy(sound)
@@ -167,7 +167,22 @@ def test_tolerance(stored, run, same):
     assert (Tolerant(stored) == Tolerant(run)) is same
 
 
-def test_unknown_kernels_and_dead_cells_do_not_hang():
-    import conftest
+ENDLESS = ["while True:\n    pass", "import os\nos._exit(1)"]
 
-    assert conftest.CELL_TIMEOUT <= 300
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("source", ENDLESS, ids=["endless loop", "dead kernel"])
+def test_a_cell_that_never_ends_fails_after_the_time_of_conftest(source, tmp_path):
+    """With 4 seconds in place of conftest's own: nbval itself would wait 2,000."""
+    notebook = new_notebook(cells=[new_code_cell(source), new_code_cell("1")])
+    for i, cell in enumerate(notebook.cells, 1):
+        cell.execution_count = i
+    notebook.metadata.kernelspec = runner.KERNELSPEC
+    nbformat.write(notebook, tmp_path / "endless.ipynb")
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    code = "import conftest, pytest, sys; conftest.CELL_TIMEOUT = 4; sys.exit(pytest.main(sys.argv[1:]))"
+    arguments = ["--nbval", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "."]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    assert (done.returncode == 1 and "1 failed" in done.stdout) or "2 failed" in done.stdout, done.stdout

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_stored_outputs_hold_elsewhere(capability, tmp_path):
     """One notebook that trains; `ATEN_CPU_CAPABILITY=default make test` tries them all."""

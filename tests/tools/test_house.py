@@ -14,7 +14,7 @@ from tools.lesson import ROOT
 PACKAGE = ROOT / "zth_helpers"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LESSONS = {"micrograd", "bigram", "mlp", "batchnorm", "backprop_ninja", "wavenet"}
-GROUND = {"names", "name_lists", "layers", "moons", "settings", "text"}
+GROUND = {"moons", "names", "name_lists", "layers", "settings", "text"}
 
 
 def name_of(path: Path) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.lesson import ROOT
 from zth_helpers.name_lists import SHIPPED, SHIPPED_SHA256, file_sha256
 
 DATA = SHIPPED.parent
-SCRIPT = DATA / "build_names.py"
+SCRIPT = ROOT / "tools" / "build_names.py"
 
 
 @pytest.fixture(scope="module")

@@ -42,10 +42,10 @@ class NotTried(Exception):
     """The stub is untouched."""
 
 
-def their_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost place in the learner's own code that an exception went through."""
+def their_frame(error: BaseException, judge: str = "") -> traceback.FrameSummary | None:
+    """The innermost place in the learner's own code that an exception went through; `judge` is our file."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame for frame in reversed(frames) if _is_theirs(frame.filename)), None)
+    return next((frame for frame in reversed(frames) if _is_theirs(frame.filename, judge)), None)
 
 
 def blame(error: BaseException, frame: traceback.FrameSummary | None) -> str:
@@ -58,8 +58,8 @@ def blame(error: BaseException, frame: traceback.FrameSummary | None) -> str:
     return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
 
 
-def _is_theirs(filename: str) -> bool:
-    inside = settings.PACKAGE in Path(filename).parents or "site-packages" in filename
+def _is_theirs(filename: str, judge: str) -> bool:
+    inside = filename == judge or settings.PACKAGE in Path(filename).parents or "site-packages" in filename
     return not inside and not filename.startswith("<frozen")
 
 
@@ -114,7 +114,7 @@ class Exercise:
             if isinstance(error, TypeError) and len(traceback.extract_tb(error.__traceback__)) == 1:
                 message = f"check() takes other answers than the {len(answers)} it got: {self.usage()}"
                 return Verdict("wrong", self.title, message)
-            if theirs := their_frame(error):
+            if theirs := their_frame(error, self.judge.__code__.co_filename):
                 return Verdict("wrong", self.title, blame(error, theirs))
             return Verdict("could not be judged", self.title, self._report(error))
 

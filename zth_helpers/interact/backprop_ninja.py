@@ -15,7 +15,7 @@ NOISE = 1e-7  # of float32: a smaller gradient is a zero in the eyes of this fig
 def gradients(
     tensors: Mapping[str, torch.Tensor], by_hand: Mapping[str, torch.Tensor], formulas: str, start: str
 ) -> Explorer:
-    """Pick a tensor: shape, forward and backward formula, gradient by hand and by autograd, difference.
+    """Pick a tensor: shape, forward and backward formula, gradient by hand and by autograd.
 
     `tensors` hold autograd's answer in .grad; `formulas` has a line "name | forward | backward" for each.
     Raises ValueError for a name that has no gradient or no formula.
@@ -39,11 +39,11 @@ def gradients(
             "the same up to rounding" if difference < NOISE + 1e-5 * peak else f"differ by {difference:.1e}"
         )
         shape = tuple(tensor.shape)
-        fig = Figure(10, 4.2)
+        fig = Figure(9, 4.2)
         bound = peak if peak > NOISE else 1.0
-        panels = {"by hand": mine, "by autograd": theirs, "difference": mine - theirs}
+        panels = {"by hand": mine, "by autograd": theirs}
         for place, (title, values) in enumerate(panels.items(), 1):
-            ax = fig.add_subplot(1, 3, place)
+            ax = fig.add_subplot(1, 2, place)
             flat = values.detach().reshape(-1, values.shape[-1]).numpy()
             image = ax.imshow(
                 flat, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest"

@@ -12,7 +12,7 @@ from zth_helpers.exercises.draws import entropy
 from zth_helpers.interact.distributions import bars
 from zth_helpers.interact.explorer import Explorer, slider, text, typed
 from zth_helpers.names import Vocabulary
-from zth_helpers.plots.figure import COLOURS, PAPER, Figure
+from zth_helpers.plots.figure import COLOURS, GRID, PAPER, Figure
 
 
 def next_character(predict: Callable, vocab: Vocabulary, block_size: int, start: str = "mar") -> Explorer:
@@ -63,7 +63,10 @@ def embedding(C: torch.Tensor, vocab: Vocabulary) -> Explorer:
         ax.set(title=title, xlabel=f"C[:, {across}]", ylabel=f"C[:, {up}]")
         ax = fig.add_subplot(right)
         nearest = order[:10]
-        ax.barh(range(len(nearest)), distance[nearest].tolist(), color=COLOURS[0])
+        away = distance[nearest].tolist()
+        ax.hlines(range(len(nearest)), 0, away, color=GRID, zorder=1)
+        ax.plot(away, range(len(nearest)), "o", color=COLOURS[0], label="distance")
+        ax.set_xlim(0.9 * min(away), 1.05 * max(away) + 1e-9)  # dots, so the axis need not begin at 0
         ax.set_yticks(range(len(nearest)), [vocab.itos[j] for j in nearest])
         ax.invert_yaxis()
         ax.set(
@@ -75,7 +78,7 @@ def embedding(C: torch.Tensor, vocab: Vocabulary) -> Explorer:
 
     return Explorer(
         draw,
-        letter=text("letter", "a"),
+        letter=text("letter", "a" if "a" in vocab.stoi else vocab.itos[1]),
         across=slider("dimension across", 0, D - 1, 0),
         up=slider("dimension up", 0, D - 1, 1),
     )

@@ -19,27 +19,27 @@ LONGEST = 15
 
 
 def name_tree(predict: Callable, vocab: Vocabulary, block_size: int = 8, start: str = "maria") -> Explorer:
-    """Type a name; pull the slider through its places, and see the window, its tree, and the expectations.
+    """Type a name; pull the slider through its positions, and see the window, its tree, and the expectations.
 
     predict(X int64 (n, block_size)) -> logits (n, V), in evaluation mode; block_size is a power of two.
     """
 
-    def draw(name: str, place: int) -> Figure:
+    def draw(name: str, position: int) -> Figure:
         name = typed(name, vocab, LONGEST).strip(".")
         if not name or "." in name:
             raise ValueError("A dot ends a name: type letters only.")
-        place = min(place, len(name))
+        position = min(position, len(name))
         padded = "." * block_size + name
         X = torch.tensor([[vocab.stoi[c] for c in padded[i : i + block_size]] for i in range(len(name) + 1)])
         with torch.no_grad():
             P = F.softmax(predict(X), dim=1)
         fig = Figure(10, 7.2)
         upper, lower = fig.add_gridspec(2, 1, height_ratios=(1, 1.7))
-        _draw_tree(fig.add_subplot(upper), padded, place, block_size, P[place], vocab)
-        _draw_expected(fig.add_subplot(lower), name, place, P, vocab)
+        _draw_tree(fig.add_subplot(upper), padded, position, block_size, P[position], vocab)
+        _draw_expected(fig.add_subplot(lower), name, position, P, vocab)
         return fig
 
-    return Explorer(draw, name=text("name", start), place=slider("place", 0, LONGEST, 4))
+    return Explorer(draw, name=text("name", start), position=slider("position", 0, LONGEST, 4))
 
 
 def temperature(
@@ -67,12 +67,12 @@ def temperature(
 
 
 def _draw_tree(
-    ax: Axes, padded: str, place: int, block_size: int, p: torch.Tensor, vocab: Vocabulary
+    ax: Axes, padded: str, position: int, block_size: int, p: torch.Tensor, vocab: Vocabulary
 ) -> None:
-    """The tree over the window at `place`, each node over the middle of the letters that it has seen."""
+    """The tree over the window at `position`, each node over the middle of the letters that it has seen."""
     top = block_size.bit_length() - 1
     for i, c in enumerate(padded):
-        inside = place <= i < place + block_size
+        inside = position <= i < position + block_size
         ax.text(
             i,
             0,
@@ -86,13 +86,13 @@ def _draw_tree(
     for level in range(1, top + 1):
         size = 2**level
         for k in range(block_size // size):
-            at = place + k * size + (size - 1) / 2
+            at = position + k * size + (size - 1) / 2
             for side in (-1, 1):
                 below = at + side * size / 4 if level > 1 else at + side / 2
                 ax.plot(
                     [at, below], [level, level - 1 + (0.3 if level == 1 else 0)], color=COLOURS[0], lw=1.3
                 )
-            letters = padded[place + k * size : place + (k + 1) * size]
+            letters = padded[position + k * size : position + (k + 1) * size]
             box = dict(boxstyle="round,pad=0.3", facecolor="#dcebf9", edgecolor=COLOURS[0])
             ax.text(
                 at,
@@ -108,27 +108,32 @@ def _draw_tree(
     best = p.argmax().item()
     word = f"next: “{vocab.itos[best]}”, {p[best]:.0%}"
     ax.text(
-        place + (block_size - 1) / 2 + block_size / 4, top, word, va="center", fontsize=10, color=COLOURS[1]
+        position + (block_size - 1) / 2 + block_size / 4,
+        top,
+        word,
+        va="center",
+        fontsize=10,
+        color=COLOURS[1],
     )
-    ax.set_title(f"The {block_size} characters before place {place}, fused two by two ({top} levels)")
+    ax.set_title(f"The {block_size} characters before position {position}, joined two by two ({top} levels)")
     ax.set(xlim=(-0.8, max(len(padded), 16) + 1.5), ylim=(-0.5, top + 0.5), xticks=[])
     ax.set_yticks(range(top + 1), ["letters", *(f"level {i}: {2**i} letters" for i in range(1, top + 1))])
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
 
-def _draw_expected(ax: Axes, name: str, place: int, P: torch.Tensor, vocab: Vocabulary) -> None:
-    """The next-character distribution at each place, a row each; a ring marks what really comes."""
+def _draw_expected(ax: Axes, name: str, position: int, P: torch.Tensor, vocab: Vocabulary) -> None:
+    """The next-character distribution at each position, a row each; a ring marks what really comes."""
     image = ax.imshow(P.numpy(), cmap=BLUES, vmin=0, vmax=1, aspect="auto")
     real = [vocab.stoi[c] for c in name + "."]
     ax.scatter(real, range(len(real)), s=90, facecolor="none", edgecolor=COLOURS[1], label="what comes")
-    ax.axhspan(place - 0.5, place + 0.5, facecolor="none", edgecolor=INK, lw=1.5)
+    ax.axhspan(position - 0.5, position + 0.5, facecolor="none", edgecolor=INK, lw=1.5)
     ax.set_xticks(range(len(vocab)), [vocab.itos[i] for i in range(len(vocab))])
     ax.set_yticks(range(len(real)), [f"{i}: …{name[:i][-4:] or '.'}" for i in range(len(real))])
     ax.set(
-        title="What the network expects at each place (ring: what comes)",
+        title="What the network expects at each position (ring: what comes)",
         xlabel="next character",
-        ylabel="place",
+        ylabel="position",
     )
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, label="probability")
     bar.ax.tick_params(labelsize=8, colors=INK)

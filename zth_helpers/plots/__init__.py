@@ -1,5 +1,7 @@
 """Every figure of the course: data in, `Figure` out, which also reads as text (see `figure.py`)."""
 
+from zth_helpers.plots.backprop_ninja import bessel, dlogits_image, logit_pushes
+from zth_helpers.plots.batchnorm import first_steps, histograms
 from zth_helpers.plots.bigram import (
     between_two_points,
     counts_image,
@@ -26,6 +28,7 @@ from zth_helpers.plots.micrograd import (
     training_curves,
     two_moons,
 )
+from zth_helpers.plots.mlp import counting_curve, mlp_network
 from zth_helpers.plots.report import save_report
 from zth_helpers.plots.training import (
     activation_histograms,
@@ -34,23 +37,33 @@ from zth_helpers.plots.training import (
     update_ratios,
     weight_gradient_histograms,
 )
+from zth_helpers.plots.wavenet import losses_and_floors, recipes, trees
 from zth_helpers.text import table
 
 __all__ = [
     "Figure",
     "activation_functions",
     "activation_histograms",
+    "bessel",
     "between_two_points",
     "bigram_heatmap",
+    "counting_curve",
     "counts_image",
     "dashboard",
     "decision_boundary",
+    "dlogits_image",
     "embedding_scatter",
+    "first_steps",
     "gradient_histograms",
+    "histograms",
     "learning_rate_finder",
+    "logit_pushes",
     "loss_and_levels",
     "loss_curve",
+    "losses_and_floors",
+    "mlp_network",
     "one_hot_image",
+    "recipes",
     "row_bars",
     "saturation_image",
     "save_report",
@@ -61,6 +74,7 @@ __all__ = [
     "tangents",
     "tanh_and_slope",
     "training_curves",
+    "trees",
     "two_moons",
     "update_ratios",
     "weight_gradient_histograms",

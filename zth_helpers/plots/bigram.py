@@ -76,9 +76,9 @@ def between_two_points(t: Sequence[float], losses: Sequence[float]) -> Figure:
     """The losses on the straight way from one point to another, and the chord between its ends."""
     fig = Figure(7.5, 3.2)
     ax = fig.add_subplot()
-    t, y = np.asarray(t, dtype=float), np.asarray(losses, dtype=float)
-    ax.plot(t, y, color=COLOURS[0], label="the loss on the way")
-    ax.plot(t, (1 - t) * y[0] + t * y[-1], "--", color=COLOURS[1], label="chord between the ends")
+    x, y = np.asarray(t, dtype=float), np.asarray(losses, dtype=float)
+    ax.plot(x, y, color=COLOURS[0], label="the loss on the way")
+    ax.plot(x, (1 - x) * y[0] + x * y[-1], "--", color=COLOURS[1], label="chord between the ends")
     ax.set(title="From one W to another", xlabel="t, in (1 − t)·A + t·B", ylabel="NLL per character (nats)")
     ax.legend(frameon=False)
     return fig

@@ -144,9 +144,10 @@ def activation_functions() -> Figure:
 
 
 def saturation_image(h: ArrayLike, threshold: float = 0.99) -> Figure:
-    """Where |h| > threshold, white, for activations h (examples, neurons); a white column is a dead neuron.
+    """Where |h| > threshold, white, for activations h (examples, neurons).
 
-    Dead on *these* examples: none of them sends a gradient through it. Marked with a red triangle.
+    A column that is white for all examples is marked with a red triangle: none of *these* examples sends a
+    gradient through that neuron. It is dead only if that holds for all examples there are.
     """
     h = _numbers(h, "h", ("examples", "neurons"))
     if not threshold > 0:
@@ -167,11 +168,11 @@ def saturation_image(h: ArrayLike, threshold: float = 0.99) -> Figure:
             color=COLOURS[1],
             markersize=6,
             clip_on=False,
-            label="dead neurons",
+            label="white columns",
         )
     ax.set_title(
         f"{share} of the outputs are saturated (white: |h| > {threshold:g}); "
-        f"{len(dead)} of {neurons} neurons dead" + (" (▼)" if len(dead) else ""),
+        f"{len(dead)} of {neurons} columns are white" + (" (▼)" if len(dead) else ""),
         pad=10,
     )
     ax.set(xlabel="neuron", ylabel="example")
