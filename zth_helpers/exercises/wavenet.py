@@ -107,7 +107,7 @@ def conv_is_tree(conv: Any) -> str:
     ),
 )
 def causal_convolution(convolve: Any) -> str:
-    """Sequel 06, *Gates, residuals and skips*: y[t] from x[t - d] and x[t], the length kept, the future unseen."""
+    """Sequel 06, *Gates, residuals and skips*: y[t] from x[t - d] and x[t], of the same length."""
     for B, T, c, k, d in ((2, 10, 3, 4, 1), (3, 12, 2, 2, 4), (1, 3, 2, 3, 4)):
         rand = normal(T + d)
         x, W, b = rand(B, T, c), rand(2 * c, k), rand(k)
@@ -200,7 +200,7 @@ def _suspects() -> dict[str, tuple[bool, str, object]]:
     ),
 )
 def is_causal(test: Any) -> str:
-    """Sequel 06, *Gates, residuals and skips*: a change in the future must leave the earlier logits as they are."""
+    """Sequel 06, *Gates, residuals and skips*: a change in the future leaves the earlier logits alone."""
     g = torch.Generator().manual_seed(1)
     ids = torch.randint(0, 9, (2, 12), generator=g)
     verdicts = {}
