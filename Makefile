@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help lab test test-all notebooks figs exercises numbers bench install-course install-test install-bench clean
+.PHONY: help lab test test-all notebooks figs exercises numbers bench clean
 
 help:
 	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"

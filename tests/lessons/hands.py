@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
+import io
 import itertools
 import os
 import random
@@ -45,14 +47,19 @@ class Notebook:
     def turn(self, knob: lesson.Knob, value: object) -> None:
         self.sections = [[knob.turned(cell, value) for cell in cells] for cells in self.sections]
 
-    def run(self, cells: Iterable[str], times: int = 1) -> None:
+    def run(self, cells: Iterable[str]) -> None:
         for cell in cells:
-            for _ in range(times):
-                self.execute(cell)
+            self.execute(cell)
 
-    def execute(self, source: str) -> None:
-        """As a kernel does it: the value of a last expression is shown."""
-        tree, before = ast.parse(source), switches()
+    def execute(self, source: str) -> set[str]:
+        """As a kernel does it: the value of a last expression is shown. Gives the claims that do not hold."""
+        tree, before, printed = ast.parse(source), switches(), io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            self._execute(tree, source)
+        assert switches() == before, f"{self.name}: a cell leaves one of (gc, grad, dtype) changed:\n{source}"
+        return {line for line in printed.getvalue().splitlines() if line.startswith("✗")}
+
+    def _execute(self, tree: ast.Module, source: str) -> None:
         try:
             last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
             exec(compile(tree, "<cell>", "exec"), self.space)
@@ -64,7 +71,6 @@ class Notebook:
         except Exception as error:
             error.add_note(f"in {self.name}, in the cell\n{source}")
             raise
-        assert switches() == before, f"{self.name}: a cell leaves one of (gc, grad, dtype) changed:\n{source}"
 
 
 def switches() -> tuple:
