@@ -47,9 +47,9 @@ class Notebook:
     def turn(self, knob: lesson.Knob, value: object) -> None:
         self.sections = [[knob.turned(cell, value) for cell in cells] for cells in self.sections]
 
-    def run(self, cells: Iterable[str]) -> None:
-        for cell in cells:
-            self.execute(cell)
+    def run(self, cells: Iterable[str]) -> set[str]:
+        """The claims that did not hold."""
+        return set().union(*(self.execute(cell) for cell in cells))
 
     def execute(self, source: str) -> set[str]:
         """As a kernel does it: the value of a last expression is shown. Gives the claims that do not hold."""
