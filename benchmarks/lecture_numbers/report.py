@@ -13,7 +13,7 @@ from zth_helpers.text import number
 KEPT = ("kind", "what", "lecture", "measured", "difference", "same", "differs")
 HEADER = "| | what | {0} | measured | difference | |\n|---|---|--:|--:|--:|---|"
 # What the README shows: the losses that the lectures end with, and numbers that hang on every detail.
-SHORT = re.compile(r"loss|neuron: o|NLL|moons|examples|parameters")
+SHORT = re.compile(r"n, o|last loss|first loss$|NLL of all|pairs")
 
 
 def line(row: dict) -> str:
@@ -88,12 +88,19 @@ def write_numbers(data: dict) -> None:
     whole += ["Written by `make numbers`; do not edit."]
     text = "\n\n".join(whole) + "\n"
     (ROOT / "benchmarks" / "lecture_numbers" / "numbers.md").write_text(text, encoding="utf-8")
-    chosen = [row for row in by_kind["published"] if SHORT.search(row["what"])]
+    lessons = [row for row in by_kind["published"] if not row["notebook"].startswith("beyond/")]
+    chosen = [row for row in lessons if SHORT.search(row["what"]) or _is_train_and_dev(row["lecture"])]
     between("numbers", f"{summary(data)}\n\n{_table(chosen, 'lecture')}")
 
 
 def _table(rows: list[dict], theirs: str) -> str:
     return "\n".join([HEADER.format(theirs), *map(line, rows)])
+
+
+def _is_train_and_dev(value: object) -> bool:
+    """The two losses that a training ends with."""
+    pair = isinstance(value, list) and len(value) == 2 and all(isinstance(v, float) for v in value)
+    return pair and 1.5 < min(value) < max(value) < 3
 
 
 def _seeds_table(seeds: dict) -> str:

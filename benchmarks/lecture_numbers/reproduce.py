@@ -141,7 +141,7 @@ def collect() -> int:
     data = {
         "date": max((result["date"] for result in runs.values()), default=None),
         "torch": sorted({result["torch"] for result in runs.values()}),
-        "missing": [name for name in NOTEBOOKS if name not in runs],
+        "missing": [n for n in NOTEBOOKS if n not in runs and measuring_cells(lesson.read(n))],
         "notebooks": {name: {key: result.get(key) for key in kept} for name, result in runs.items()},
         "numbers": rows,
         "claims_that_fail": [row["what"] for row in claims if not row["same"]],
