@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,12 +61,13 @@ class MLP:
     def __init__(self):
         self.slow, self.new = lesson("04_batchnorm"), lesson("beyond/06_wavenet")
         self.X, self.Y = windows(self.new, "train_words", 3)
-        self.slow.update(Xtr=self.X, Ytr=self.Y, V=len(self.new["vocab"]), running={})
-        self.slow.update(n_embd=10, n_hidden=200, batch_size=32, fan_in=30)
-        self.g, self.params = self.slow["init_bn"]()
+        self.slow.update(Xtr=self.X, Ytr=self.Y, V=len(self.new["vocab"]), seed=2147483647, momentum=0.001)
+        self.slow.update(n_embd=10, n_hidden=200, batch_size=32, fan_in=30, lr=0.1)
+        self.g, self.params, running = self.slow["init_bn"]()
+        self.forward = partial(self.slow["forward_bn"], running=running)
 
     def lecture(self, steps: int) -> None:
-        self.slow["train"](self.slow["forward_bn"], self.g, self.params, steps, self.name)
+        self.slow["train"](self.forward, self.g, self.params, steps, self.name)
 
     def fast(self) -> nn.Module:
         contexts = self.new["distinct_contexts"](self.X, self.Y, len(self.new["vocab"]))
@@ -185,7 +187,7 @@ def measure() -> list[dict]:
         rows += [sooner(recipe()) | {"threads": threads} for recipe in (MLP, WaveNet)]
     rows.append(lowest(2) | {"threads": 2})
     torch.set_num_threads(before)
-    return [row | {"list": names.source} for row in rows]
+    return [row | {"list": load_names().source} for row in rows]
 
 
 def table(rows: list[dict]) -> str:
