@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zth_helpers.layers import Linear, Tanh
-from zth_helpers.monitor import Monitor
+from zth_helpers.monitor import Monitor, diagnose
 from zth_helpers.monitor.modules import Hook
 
 
@@ -352,6 +352,43 @@ def _ddp_worker(rank, folder, queue):
     )
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _fsdp_worker(rank, folder, queue):
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=1)
+    torch.manual_seed(0)
+    model = net()
+    plain = copy.deepcopy(model)
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x, mon = torch.randn(8, 4), Monitor(model, optimizer=optimizer, every=1)
+    h = plain[0](x)
+    h.retain_grad()
+    plain[2](plain[1](h)).square().mean().backward()
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    mon.step(loss)
+    queue.put((mon.skipped, mon.gradients.std[0, 0], h.grad.std().item(), str(diagnose(mon, None))))
+    dist.destroy_process_group()
+
+
+@pytest.mark.sweep
+def test_sharded_parameters_are_skipped_and_named_and_all_else_is_seen(tmp_path):
+    """FSDP2: the parameters are DTensors."""
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    worker = context.Process(target=_fsdp_worker, args=(0, str(tmp_path), queue))
+    worker.start()
+    skipped, seen, expected, findings = queue.get(timeout=240)
+    worker.join(timeout=120)
+    assert skipped == dict.fromkeys(("0.weight", "0.bias", "2.weight", "2.bias"), "a DTensor")
+    assert seen == pytest.approx(expected, rel=1e-5) and findings == "no findings"
 
 
 def test_ddp_shows_local_activations_and_mean_gradients(tmp_path):

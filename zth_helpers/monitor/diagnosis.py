@@ -333,9 +333,9 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
             found.append(Finding("warning", name, "never ran", "0 calls", "a call each step", remedy, **seen))
     gate = _starts_at_zero(mon) and len(mon.steps) == 1
     for j in np.flatnonzero(mon.trainable & ~learns):
-        if j in idle:
-            continue
         name = mon.parameter_names[j]
+        if j in idle or name in mon.skipped:
+            continue
         if gate:
             remedy = (
                 "wait a few steps: something after it is initialised to 0, and lets no gradient through yet"

@@ -290,6 +290,8 @@ class ModuleWatch:
 
     def _reaches_a_parameter(self) -> bool:
         trained = [p for ref in self.parameters if (p := ref()) is not None and p.requires_grad]
+        if any(why_unreadable(p) and not p.is_complex() for p in trained):
+            return True  # sharded parameters are put together for each pass: the graph does not know these
         for p in trained:
             try:
                 if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
