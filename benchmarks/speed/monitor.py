@@ -89,6 +89,18 @@ class Module:
             self.after(loss)
 
 
+class Compiled(Module):
+    """The same under torch.compile; a watched model becomes several graphs instead of one."""
+
+    def __init__(self, every: int | None = None):
+        super().__init__()
+        torch._dynamo.reset()
+        compiled = torch.compile(self.net)
+        mon = Monitor(compiled, every=every) if every else None
+        self.net = compiled
+        self.after = mon.step if mon else None
+
+
 class Watched(Plain):
     def __init__(self, every: int, updates_every: int | None = None):
         super().__init__()
@@ -169,6 +181,8 @@ def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
     yield "torch.nn, bare, once more", "torch.nn, bare", BLOCK, Module
     for every in (100, 1):
         yield f"Monitor(module), every={every}", "torch.nn, bare", BLOCK, lambda e=every: WatchedModule(e)
+    yield "torch.compile, bare", "torch.compile, bare", BLOCK, Compiled
+    yield "Monitor(compiled), every=100", "torch.compile, bare", BLOCK, lambda: Compiled(every=100)
     yield "wandb.watch, offline, log_freq=1", "torch.nn, bare", SLOW_BLOCK, lambda: wandb_watch(folder)
 
 

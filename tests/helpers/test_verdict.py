@@ -231,7 +231,7 @@ def test_a_finding_says_since_when_and_how_often():
     assert (dead.since, dead.samples, dead.seen) == (25, 2, "2 samples from step 25")
 
 
-HEALTHY_NETS = ["GPT", "ResNet", "LSTM", "autoencoder", "GAN", "GradScaler"]
+HEALTHY_NETS = ["GPT", "ResNet", "LSTM", "autoencoder", "GAN", "GradScaler", "DDP"]
 
 
 class Attention(nn.Module):
@@ -343,6 +343,10 @@ def healthy(kind: str) -> tuple[Monitor, int | None]:
             opt_g.zero_grad(), loss_g.backward(), opt_g.step(), mon_g.step(loss_g)
         assert not diagnose(mon_g, None), f"{diagnose(mon_g, None)}"
         return mon, None
+    if kind == "DDP":
+        model = nn.parallel.DistributedDataParallel(net())
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        return train(model, optimizer, steps=31, every=10), 4
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
@@ -358,7 +362,12 @@ def healthy(kind: str) -> tuple[Monitor, int | None]:
 
 
 @pytest.mark.parametrize("kind", HEALTHY_NETS)
-def test_healthy_networks_of_other_peoples_kind_over_20_seeds(kind):
+def test_healthy_networks_of_other_peoples_kind_over_20_seeds(kind, tmp_path, request):
+    if kind == "DDP":  # a group of one process
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+        )
+        request.addfinalizer(torch.distributed.destroy_process_group)
     for number in range(20):
         torch.manual_seed(number)
         mon, vocab_size = healthy(kind)
