@@ -63,10 +63,16 @@ class Hook:
             owner.compiled = True
         self(*args)
 
-    try:  # costs ten times the rest of a hook that has nothing to do
-        outside = torch.compiler.disable(outside, reason=GRAPH_BREAK)
-    except TypeError:  # an older torch takes no reason
-        outside = torch.compiler.disable(outside)
+    @classmethod
+    def leave_to_python(cls) -> None:
+        """Tells torch.compile not to look into `outside`; before the first hook is registered, and not on
+        import, since this imports the compiler (seconds)."""
+        if hasattr(cls.outside, "_torchdynamo_disable"):
+            return
+        try:
+            cls.outside = torch.compiler.disable(cls.outside, reason=GRAPH_BREAK)  # type: ignore[method-assign]
+        except TypeError:  # an older torch takes no reason
+            cls.outside = torch.compiler.disable(cls.outside)  # type: ignore[method-assign]
 
     def __reduce__(self) -> tuple:
         return Hook, ()
@@ -181,6 +187,7 @@ class ModuleWatch:
             raise ValueError(
                 f"{prefix}{lazy[0]} has no shape yet: run one batch first, then make the Monitor"
             )
+        Hook.leave_to_python()
         found = [(model, "register_forward_pre_hook", Hook(self, "new_pass", prefix))]
         for name, module, inside in layers_of(model):
             if wanted(prefix + name):
