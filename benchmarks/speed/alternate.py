@@ -17,7 +17,7 @@ def alternate(ways: Mapping[str, Callable[[], float]], rounds: int, label: str) 
     A round before the first warms up and is not kept.
     """
     seconds: Seconds = {name: [] for name in ways}
-    for i in tqdm(range(rounds + 1), desc=label, leave=False, file=sys.stderr):
+    for i in tqdm(range(rounds + 1), desc=label, leave=False, file=sys.stdout):
         for name, way in ways.items():
             took = way()
             if i:

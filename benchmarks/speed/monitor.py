@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._inductor.compile_fx import compile_fx
 
 from benchmarks.speed.alternate import alternate, ratio, spread
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
@@ -94,17 +95,17 @@ class Compiled(Module):
 
     def __init__(self, every: int | None = None):
         super().__init__()
-        torch._dynamo.reset()
-        compiled = torch.compile(self.net)
+        # Models with the same forward share their graphs, hooked or not: a compiler of its own for each.
+        compiled = torch.compile(self.net, backend=lambda graph, inputs: compile_fx(graph, inputs))
         mon = Monitor(compiled, every=every) if every else None
         self.net = compiled
         self.after = mon.step if mon else None
 
 
 class Watched(Plain):
-    def __init__(self, every: int, updates_every: int | None = None):
+    def __init__(self, every: int, updates_every: int | None = None, histograms_every: int | None = None):
         super().__init__()
-        self.options = dict(every=every, updates_every=updates_every)
+        self.options = dict(every=every, updates_every=updates_every, histograms_every=histograms_every)
 
     def renew(self) -> None:
         """A new Monitor: one whose table of 512 samples is full takes every second one from then on."""
@@ -174,6 +175,7 @@ def contenders(folder: str) -> Iterator[tuple[str, str, int, Callable]]:
     yield "plain layers, bare, once more", "plain layers, bare", BLOCK, Plain
     for every in (100, 10, 1):
         yield f"Monitor, every={every}", "plain layers, bare", BLOCK, lambda every=every: Watched(every)
+    yield "Monitor, every=1, histograms_every=10", "plain layers, bare", BLOCK, lambda: Watched(1, 1, 10)
     yield "Monitor, update ratios alone, every step", "plain layers, bare", BLOCK, lambda: Watched(10**9, 1)
     yield "the lecture's line, every step", "plain layers, bare", BLOCK, lecture
     yield "TensorBoard histograms, every step", "plain layers, bare", SLOW_BLOCK, lambda: tensorboard(folder)

@@ -325,7 +325,8 @@ class Monitor:
         if not ran:
             raise RuntimeError(
                 "no layer has run since the last step: call the model in training mode and with gradients, "
-                "then mon.step; a Monitor is attached before a compiled model's first call"
+                "then mon.step. A Monitor is attached before a compiled model's first call; if that model or "
+                "one of the same class has run without it, call torch._dynamo.reset() first"
             )
         raise RuntimeError(
             "no parameter has a gradient: call mon.step after backward and the update, before zero_grad"
