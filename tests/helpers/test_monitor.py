@@ -1,5 +1,6 @@
 """Monitor's numbers against torch, its tables' bounds, its errors: on the lecture's plain layer objects."""
 
+import contextlib
 import gc
 import sys
 import tracemalloc
@@ -405,28 +406,33 @@ def test_200_000_steps_fit_the_tables_of_the_first_hundred():
     assert len(mon.update_steps) <= 4096 and mon.update_steps[-1] > 199_900
 
 
-@pytest.mark.parametrize("when", range(1, 1800, 13))
-def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
-    C, layers, parameters = mlp(hidden=1)
-    mon, count = Monitor(layers, parameters, every=1), 0
+def lines_of(run, interrupted_at=None):
+    """How many lines of the package `run` executes, its layers' aside; Ctrl-C comes at one of them."""
+    count = 0
 
     def tracer(frame, event, arg):
         nonlocal count
         if "zth_helpers" not in frame.f_code.co_filename or "layers" in frame.f_code.co_filename:
             return None
-        if event == "line":
-            count += 1
-            if count == when:
-                raise KeyboardInterrupt
+        count += event == "line"
+        if event == "line" and count == interrupted_at:
+            raise KeyboardInterrupt
         return tracer
 
     sys.settrace(tracer)
-    try:
-        train(C, layers, parameters, mon, 2)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            run()
+        finally:
+            sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("when", range(1, 1800, 13))
+def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
+    C, layers, parameters = mlp(hidden=1)
+    mon = Monitor(layers, parameters, every=1)
+    lines_of(lambda: train(C, layers, parameters, mon, 2), interrupted_at=when)
     lengths = {len(mon.steps), len(mon.outputs.mean), len(mon.gradients.hist), len(mon.grad_data)}
     assert len(lengths) == 1
     before = len(set(mon.steps.tolist()) | {mon._now}) - 1
@@ -439,21 +445,8 @@ def test_ctrl_c_at_any_line_leaves_a_monitor_that_reads_and_goes_on(when):
 def test_the_interruptions_reach_the_end_of_a_run():
     """The last of them comes after the last line that the two steps execute."""
     C, layers, parameters = mlp(hidden=1)
-    mon, count = Monitor(layers, parameters, every=1), 0
-
-    def tracer(frame, event, arg):
-        nonlocal count
-        if "zth_helpers" not in frame.f_code.co_filename or "layers" in frame.f_code.co_filename:
-            return None
-        count += event == "line"
-        return tracer
-
-    sys.settrace(tracer)
-    try:
-        train(C, layers, parameters, mon, 2)
-    finally:
-        sys.settrace(None)
-    assert 800 < count < 1800
+    mon = Monitor(layers, parameters, every=1)
+    assert 800 < lines_of(lambda: train(C, layers, parameters, mon, 2)) < 1800
 
 
 # -- errors -----------------------------------------------------------------------------------------------
