@@ -302,7 +302,9 @@ class ModuleWatch:
             return True  # sharded parameters are put together for each pass: the graph does not know these
         for p in trained:
             try:
-                if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
+                with torch.enable_grad():  # torch before 2.5 finds no edge without
+                    node = get_gradient_edge(p).node
+                if torch._C._will_engine_execute_node(node):
                     return True
             except RuntimeError:  # a parameter whose gradient is asked for by autograd.grad
                 return False
