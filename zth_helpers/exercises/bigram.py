@@ -43,6 +43,8 @@ def _loss_of(losses: dict[tuple[str, float], float], name: str, k: float) -> flo
         "Shapes line up from the right: (V, V) / (V,) divides column j by the sum of row j.",
         "N.sum(1, keepdim=True) has the shape (V, 1), a column.",
     ),
+    level=1,
+    minutes=5,
 )
 def normalise_rows(normalise: Any) -> str:
     """Counts (V, V) to probabilities: the broadcasting trap of the lecture."""
@@ -66,6 +68,8 @@ def normalise_rows(normalise: Any) -> str:
         "Scale the ends so that the last one is exactly 1, then search for u among them: torch.searchsorted.",
         "cdf = p.cumsum(0); cdf = (cdf / cdf[-1]).double(); torch.searchsorted(cdf, u, right=True)",
     ),
+    level=3,
+    minutes=20,
 )
 def inverse_cdf(draw: Any) -> str:
     """Lesson 02, sampling: the outcome into whose piece each u (n,) falls, for weights p (V,)."""
@@ -121,6 +125,8 @@ def inverse_cdf(draw: Any) -> str:
         '".." + word, "." + word and word + "." go through zip together, which stops at the shortest.',
         'for word in words: for a, b, c in zip(".." + word, "." + word, word + "."): …',
     ),
+    level=2,
+    minutes=10,
 )
 def trigram_examples(examples: Any) -> str:
     """Lecture 2, E01, first half: X (N, 2), the two characters before each character Y (N,)."""
@@ -252,6 +258,8 @@ def _use_of_letter(P: Tensor, table: Tensor, axis: int) -> float:
         "random.Random(42).shuffle(copy) shuffles in place and returns None.",
         "Cut at int(0.8 * n) and int(0.9 * n).",
     ),
+    level=1,
+    minutes=5,
 )
 def split(answer: Any) -> str:
     """Lecture 2, E02, first half: 80% train, 10% dev, 10% test, by word, shuffled by random.Random(42)."""
@@ -279,6 +287,10 @@ def split(answer: Any) -> str:
         "Write an inner function that gives X, Y of some words with k dots in front; the mean is over"
         " characters, ends included.",
     ),
+    level=3,
+    minutes=25,
+    slow="count all windows at once with index_put_, or index a table; a few hundred words must take"
+    " no second",
 )
 def held_out_losses(losses: Any) -> str:
     """Lecture 2, E02: the losses of counts +1, of k = 1 or 2 letters of context, fit on train alone."""
@@ -333,6 +345,8 @@ def held_out_losses(losses: Any) -> str:
         "min(strengths, key=…) gives the strength whose key is lowest.",
         "Only then, once: loss(fit(train, best), test).",
     ),
+    level=2,
+    minutes=10,
 )
 def tune_smoothing(tune: Any) -> str:
     """Lecture 2, E03: the smoothing with the lowest dev loss, and its test loss, looked at once."""
@@ -390,6 +404,8 @@ class _Largest(TorchDispatchMode):
         "It selects a row of W. Indexing does that directly, for many rows at once.",
         "W[x]",
     ),
+    level=1,
+    minutes=5,
 )
 def index_rows(logits: Any) -> str:
     """Lecture 2, E04: the logits one_hot(x) @ W, without the one-hot vectors."""
@@ -433,6 +449,8 @@ def index_rows(logits: Any) -> str:
         "But exp may underflow to 0, so do not take log(prob): the log of the softmax is"
         " logits - logits.logsumexp(1, keepdim=True).",
     ),
+    level=2,
+    minutes=15,
 )
 def stable_cross_entropy(loss: Any) -> str:
     """Lecture 2, E05: the mean NLL of y (N,) from logits (N, V), finite with logits of 1000."""
@@ -505,6 +523,8 @@ def _judge_loss(
         "What did you wonder about while reading? Backwards, other alphabets, longer names, cities …",
         "Ask something that a number can answer, find the number, and write down both.",
     ),
+    level=3,
+    minutes=45,
 )
 def invent(exercise_of_mine: Any) -> str:
     """Lecture 2, E06: a question of your own and what you found. It is kept for the record, not judged."""

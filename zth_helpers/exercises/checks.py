@@ -53,16 +53,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        numbers = value.dtype.kind in "biuf" and value.dtype.isnative
-        return torch.tensor(value.astype(_HELD.get(value.dtype.kind))) if numbers else value.tolist()
+        held = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}.get(value.dtype.kind)
+        held = np.float32 if value.dtype == np.float32 else held
+        return torch.tensor(value.astype(held)) if held else value.tolist()
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
     if type(value) is dict:
         return {plain(key): plain(part) for key, part in value.items()}
     return value
-
-
-_HELD = {"u": np.int64}  # torch can do little with unsigned numbers
 
 
 def kind(value: Any) -> str:

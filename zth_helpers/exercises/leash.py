@@ -47,25 +47,16 @@ def judging() -> Iterator[list[str]]:
     limit, streams = sys.getrecursionlimit(), (sys.stdout, sys.stderr)
     shown = _Shown()
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), _on_cpu():
-        seed, dtype = torch.initial_seed(), torch.get_default_dtype()
+        dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
-        sys.stdout, sys.stderr = (_Bounded(stream, shown) for stream in streams)
+        # What they write to stderr goes to stdout too: nbgrader takes stderr for a failed test.
+        sys.stdout = sys.stderr = _Bounded(sys.stdout, shown)  # type: ignore[assignment]
         try:
             yield _notes
         finally:
             sys.stdout, sys.stderr = streams
             sys.setrecursionlimit(limit)
             torch.set_default_dtype(dtype)
-            if torch.initial_seed() != seed:
-                note(
-                    "your code calls torch.manual_seed, which seeds everything that runs after it;"
-                    " a generator of its own does not: torch.Generator().manual_seed(…)"
-                )
-            if random.getstate() != python:
-                note(
-                    "your code uses Python's global random numbers, which everything after it shares;"
-                    " random.Random(seed) has its own"
-                )
             random.setstate(python)
             np.random.set_state(numpy_state)
             if shown.left < 0:
@@ -74,11 +65,22 @@ def judging() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def untouched_settings() -> Iterator[None]:
-    """Around each call of the learner's code: its changes of torch's defaults end with the call."""
+    """Around each call of the learner's code: its changes of torch's defaults end with it and are told."""
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    seed, python = torch.initial_seed(), random.getstate()
     try:
         yield
     finally:
+        if torch.initial_seed() != seed:
+            note(
+                "your code calls torch.manual_seed, which seeds everything that runs after it; the check has put"
+                " it back. A generator of its own disturbs nothing: torch.Generator().manual_seed(…)"
+            )
+        if random.getstate() != python:
+            note(
+                "your code uses Python's global random numbers, which everything after it shares; the check has"
+                " put them back. random.Random(seed) is a generator of its own"
+            )
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
             note("your code changes torch's default dtype for everything that runs after it; it was put back")

@@ -42,6 +42,8 @@ def _points(seed: int, n: int = 5) -> list[tuple[float, float, float]]:
         "The derivative of x**n is n * x**(n - 1); of sin(3b) it is cos(3b) times the inner derivative.",
         "-1/c is -(c**-1), so its derivative is +c**-2. Terms in b: 3 cos(3b) and 2.5 b**1.5.",
     ),
+    level=1,
+    minutes=10,
 )
 def gradient_by_hand(gradient: Any) -> str:
     """Lecture 1, exercise 1a: the gradient of f(a, b, c) = -a^3 + sin(3b) - 1/c + b^2.5 - a^0.5."""
@@ -111,6 +113,8 @@ def _all_at_once(g, x, i, h):
         "Nudge one input by h, leave the others, and see how much g changes per h.",
         "g(*x) calls g with the numbers of x. A nudged copy: x[:i] + (x[i] + h,) + x[i + 1:].",
     ),
+    level=1,
+    minutes=10,
 )
 def forward_difference(slopes: Any) -> str:
     """Lecture 1, exercise 1b: the forward difference, for any function and any number of inputs."""
@@ -135,6 +139,8 @@ def forward_difference(slopes: Any) -> str:
         "Go the same distance to both sides of x.",
         "The two points are 2h apart.",
     ),
+    level=1,
+    minutes=5,
 )
 def symmetric_difference(slopes: Any) -> str:
     """Lecture 1, exercise 1c: the symmetric difference, whose error shrinks with h² instead of h."""
@@ -162,6 +168,8 @@ def symmetric_difference(slopes: Any) -> str:
         "A value may be used elsewhere too, and a may be the same object as b: shares add up.",
         "a.grad += b.data * out.grad, and the same for b.",
     ),
+    level=2,
+    minutes=10,
 )
 def product_backward(backward: Any) -> str:
     """Section 7 of the notebook: pass out.grad on to the children of out = a * b."""
@@ -276,6 +284,8 @@ def _judge_order(found: Any, below: dict[int, _Number], root: _Number) -> None:
         "d exp(x)/dx = exp(x), which you have already; d log(x)/dx = 1/x. Both add to self.grad with +=.",
         "a / b is a * b**-1. The loss is -(exp of the label's logit / sum of all exps).log().",
     ),
+    level=3,
+    minutes=30,
 )
 def softmax_nll(Value: Any, loss: Any) -> str:
     """Lecture 1, exercise 2: extend Value until softmax + NLL runs, and get torch's gradients."""
