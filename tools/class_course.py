@@ -42,12 +42,14 @@ assert hidden, f"with other inputs: {{hidden}}"
 CONFIG = '''"""Written by tools/class_course.py of the course; your own settings belong below the line."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 here = Path(__file__).resolve().parent
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # for alembic
 os.environ["JUPYTER_PATH"] = str(here / "jupyter")  # the jailed kernel's
-os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="zth-")  # its sockets: a short path
+sockets = tempfile.mkdtemp(prefix="zth-")  # a short path, and nothing else in it: the jail opens it
 
 c = get_config()
 c.CourseDirectory.root = str(here)
@@ -56,6 +58,7 @@ c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 # Submissions are code that nobody has read: they run in a jail without network, home and other submissions.
 c.Execute.kernel_name = "zth-jailed"
 c.KernelManager.transport = "ipc"
+c.KernelManager.connection_file = f"{{sockets}}/kernel.json"
 c.Execute.timeout = 150  # seconds for one cell; a check ends by itself after 20
 c.Execute.error_on_timeout = {{
     "ename": "CellTimeoutError",
@@ -64,11 +67,14 @@ c.Execute.error_on_timeout = {{
 }}
 # ---- below this line nothing is written over ----
 '''
+# What a statement says of our own answer, which a class is not shown.
+OURS = r"\. Ours: `ex\.\w+\.solution\(\)`|, and `ex\.NAME\.solution\(\)` shows our answer"
 LINE = "# ---- below this line nothing is written over ----\n"
 
 
 def assignment(master: nbformat.NotebookNode, lesson: str, key: int) -> nbformat.NotebookNode:
-    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests with points."""
+    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests"
+    " with points."""
     notebook = normalise(nbformat.from_dict(master))
     exercises = importlib.import_module(f"zth_helpers.exercises.{lesson}")
     for cell in notebook.cells:
@@ -85,7 +91,7 @@ def assignment(master: nbformat.NotebookNode, lesson: str, key: int) -> nbformat
         elif BEGIN in cell.source:
             mark |= {"locked": False, "solution": True, "grade_id": f"answer-{cell.id}"}
         else:
-            cell.source = re.sub(r" · Ours?: `ex\.\w+\.solution\(\)`\.|\. Ours: `ex\.\w+\.solution\(\)`", "", cell.source)
+            cell.source = re.sub(OURS, "", cell.source)
             mark |= {"grade_id": f"given-{cell.id}"}
         cell.metadata["nbgrader"] = nbformat.from_dict({**mark, "cell_type": cell.cell_type})
     first = notebook.cells[0]

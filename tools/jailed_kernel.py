@@ -30,17 +30,25 @@ def jail(bwrap: str, work: Path, connection: Path) -> list[str]:
     readable = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"]
     readable += ["/etc/passwd", "/etc/group", "/etc/fonts", sys.base_prefix, sys.prefix]
     readable += [str(ROOT / part) for part in ("zth_helpers", "zth_helpers.egg-info", "data")]
-    command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    command = [
+        bwrap,
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+    ]
     for path in dict.fromkeys(readable):
         if Path(path).is_symlink():  # on most systems /bin is one, to usr/bin
             command += ["--symlink", os.readlink(path), path]
         elif Path(path).exists():
             command += ["--ro-bind", path, path]
-    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/tmp/home"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/tmp/home/.ipython"]
     command += ["--bind", str(connection.parent), str(connection.parent)]
     command += ["--bind", str(work), str(work), "--chdir", str(work)]
     variables = {"HOME": "/tmp/home", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "ZTH_QUIET": "1"}
-    variables |= {"OMP_NUM_THREADS": "1", "ZTH_NAMES": "shipped", "MPLCONFIGDIR": "/tmp/home"}
+    variables |= {"OMP_NUM_THREADS": "1", "ZTH_NAMES": "shipped", "IPYTHONDIR": "/tmp/home/.ipython"}
     for name, value in variables.items():
         command += ["--setenv", name, value]
     return command

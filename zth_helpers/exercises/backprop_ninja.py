@@ -298,10 +298,11 @@ def batchnorm_atoms(backward: Any) -> str:
 )
 def embedding_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunks E and F: embcat, W1, b1, emb and C from dhprebn."""
-    for n, block, dim, width in ((32, 3, 4, 8), (7, 2, 3, 6), (1, 3, 2, 4)):  # the second W1 is square
+    cases = ((32, 3, 4, 8, 9), (7, 2, 3, 6, 5), (1, 3, 2, 4, 27))  # the second W1 is square
+    for n, block, dim, width, V in cases:
         rand = normal(n + 4)
-        C, W1, b1 = (rand(*s).requires_grad_() for s in ((9, dim), (block * dim, width), (width,)))
-        X = torch.randint(0, 9, (n, block), generator=seeded(n))
+        C, W1, b1 = (rand(*s).requires_grad_() for s in ((V, dim), (block * dim, width), (width,)))
+        X = torch.randint(0, V, (n, block), generator=seeded(n))
         X[0, :2] = 0  # a repeated letter, as in the context of a first letter
         emb = C[X]
         embcat, dhprebn = emb.view(n, -1), rand(n, width)
@@ -309,7 +310,7 @@ def embedding_atoms(backward: Any) -> str:
         got = _by_hand(backward, dhprebn, embcat, W1, C, X)
         lost = torch.zeros_like(C.detach())
         lost[X] += d["emb"]
-        mean = d["C"] / torch.bincount(X.flatten(), minlength=9).clamp(min=1)[:, None]
+        mean = d["C"] / torch.bincount(X.flatten(), minlength=V).clamp(min=1)[:, None]
         mistakes = {
             "embcat": {"W1 must be transposed": dhprebn @ W1} if block * dim == width else {},
             "W1": {"that is the transpose: embcat.T @ dhprebn": d["W1"].T},
@@ -431,17 +432,17 @@ def _forward(P: list[Tensor], X: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
 def whole_backward(backward: Any) -> str:
     """Lecture 5, exercise 4: the seven gradients of the network's loss, without autograd."""
     names = "C W1 b1 W2 b2 bngain bnbias".split()
-    for n, width in ((32, 12), (7, 9)):
+    for n, width, V, block, dim in ((32, 12, 9, 3, 3), (7, 9, 6, 2, 4)):
         rand = normal(n + 7)
-        shapes = ((9, 3), (9, width), (width,), (width, 9), (9,), (1, width), (1, width))
+        shapes = ((V, dim), (block * dim, width), (width,), (width, V), (V,), (1, width), (1, width))
         P = [(rand(*shape) * 0.5 + 0.1).requires_grad_() for shape in shapes]
         g = seeded(n)
-        X, Y = torch.randint(0, 9, (n, 3), generator=g), torch.randint(0, 9, (n,), generator=g)
+        X, Y = torch.randint(0, V, (n, block), generator=g), torch.randint(0, V, (n,), generator=g)
         logits, kept = _forward(P, X)
         d = _gradients(F.cross_entropy(logits, Y), **dict(zip(names, P)), embcat=kept[0])
         demb = d.pop("embcat")
         lost = torch.zeros_like(P[0].detach())
-        lost[X] += demb.view(n, 3, 3)
+        lost[X] += demb.view(n, block, dim)
         mistakes = {name: {"the loss is a mean: divide by n": d[name] * n} for name in names}
         for name in ("W1", "W2"):
             mistakes[name]["that is the transpose"] = d[name].T

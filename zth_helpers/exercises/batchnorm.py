@@ -46,9 +46,9 @@ def _trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
 )
 def all_zeros(from_zeros: Any) -> str:
     """Lecture 4, E01: which parameters learn when all start at zero, and where the loss ends."""
-    for V, N in ((27, 500), (5, 40)):
+    for V, N, block in ((27, 500, 3), (5, 40, 2)):
         g = seeded(V)
-        X = torch.randint(0, V, (N, 3), generator=g)
+        X = torch.randint(0, V, (N, block), generator=g)
         Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs
         counts = torch.bincount(Y, minlength=V).tolist()
         got = call(from_zeros, X, Y, V)
@@ -267,7 +267,7 @@ def gain_of(gain: Any) -> str:
         "sin 2x": lambda z: (2 * z).sin(),
     }
     for i, (name, f) in enumerate(functions.items()):
-        z = normal(i)(*((20_000,), (300, 40))[i % 2])
+        z = normal(i)(*((20_000,), (300, 40), (25, 16, 30))[i % 3])
         y, want = f(z), f(z).square().mean() ** -0.5
         mistakes = {
             "that is the root mean square itself: the gain is 1 over it": 1 / want,

@@ -180,7 +180,7 @@ class Exercise:
                 verdict = self._failed(error)
         message = [verdict.message, *(f"Note: {note}." for note in notes)]
         if verdict and (following := self.next()):
-            message.append(f"Next: ex.{following.name}, {following.title}.")
+            message.append(f"Next: {following.title} (ex.{following.name})")
         return Verdict(verdict.state, verdict.title, "\n".join(line for line in message if line))
 
     def _failed(self, error: BaseException) -> Verdict:

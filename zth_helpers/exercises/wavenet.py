@@ -69,12 +69,13 @@ def _by_windows(C, levels, W_out, ids):
 )
 def conv_is_tree(conv: Any) -> str:
     """Sequel 06, *A convolution is the tree*: all windows of a text, each node computed once."""
-    for seed, (depth, T, width) in enumerate(((3, 40, 6), (2, 9, 4), (4, 50, 5))):
+    for seed, (depth, T, width, V) in enumerate(((3, 40, 6, 9), (2, 9, 4, 5), (4, 50, 5, 27))):
         rand = normal(seed)
-        sizes = [3] + [width] * depth
-        C, W_out = rand(9, 3), rand(width, 9)
+        dim = 3 + seed
+        sizes = [dim] + [width] * depth
+        C, W_out = rand(V, dim), rand(width, V)
         levels = [(rand(2 * c, k) / c**0.5, rand(k)) for c, k in zip(sizes, sizes[1:])]
-        ids = torch.randint(0, 9, (T,), generator=seeded(seed))
+        ids = torch.randint(0, V, (T,), generator=seeded(seed))
         with _CountTanh() as count:
             got = call(conv, C, levels, W_out, ids)
         want = _by_windows(C, levels, W_out, ids)
@@ -503,7 +504,7 @@ def _trained(net: nn.Module, X: Tensor, Y: Tensor, steps: int = 500) -> float:
 def knockout(make_net: Any) -> str:
     """Lecture 6's reason to exist: with equal parameters and steps, a net with the right structure wins."""
     told = []
-    for V, T, budget in ((5, 4, 1200), (6, 8, 2200)):
+    for V, T, budget in ((5, 4, 1700), (6, 8, 2200)):
         X, Y = tournament(V, V, T, 15_000)
         torch.manual_seed(42)
         net = call(make_net, V, T, budget)
