@@ -16,6 +16,7 @@ import re
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -78,7 +79,13 @@ def assignment(master: nbformat.NotebookNode, lesson: str, key: int) -> nbformat
     notebook = normalise(nbformat.from_dict(master))
     exercises = importlib.import_module(f"zth_helpers.exercises.{lesson}")
     for cell in notebook.cells:
-        mark = {"schema_version": 3, "grade": False, "locked": True, "solution": False, "task": False}
+        mark: dict[str, Any] = {
+            "schema_version": 3,
+            "task": False,
+            "grade": False,
+            "locked": True,
+            "solution": False,
+        }
         check = re.search(r"^ex\.(\w+)\.check\((.*)\)$", cell.source, re.M)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

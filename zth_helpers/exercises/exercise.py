@@ -278,8 +278,8 @@ def _cell() -> tuple[str, int]:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return "", 0
-    kernel = getattr(shell, "kernel", None)
-    parent = kernel.get_parent() if hasattr(kernel, "get_parent") else {}
+    kernel: Any = getattr(shell, "kernel", None)
+    parent = kernel.get_parent() if kernel is not None else {}
     known = (parent or {}).get("metadata", {}).get("cellId")  # JupyterLab sends it
     return known or str(shell.user_ns.get("In", [""])[-1]), shell.execution_count
 

@@ -50,7 +50,8 @@ def judging() -> Iterator[list[str]]:
         dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         # What they write to stderr goes to stdout too: nbgrader takes stderr for a failed test.
-        sys.stdout = sys.stderr = _Bounded(sys.stdout, shown)  # type: ignore[assignment]
+        bounded: Any = _Bounded(sys.stdout, shown)
+        sys.stdout = sys.stderr = bounded
         try:
             yield _notes
         finally:

@@ -382,13 +382,13 @@ def _judge_operations(Value: Any) -> None:
                 "log": "the derivative of log(x) is 1/x: divide by self.data, not by out.data",
                 "exp": "the derivative of exp(x) is exp(x), which is out.data, not self.data",
             }
-            mistakes = {
+            arriving = {
                 f"nothing passes through {name}: give it a _backward, and self among its children": direct,
                 f"`=` in {name} forgets what its input got elsewhere: add with `+=`": through.item() * up,
                 f"{name} forgets to multiply with what arrives, out.grad": direct + through.item(),
                 f"the slope of {name} is missing": direct + up,
                 right_slope[name]: direct + wrong_slope,
             }
-            mistakes = {why: leaf_grads(at_inner) for why, at_inner in mistakes.items()}
+            grads = {why: leaf_grads(at_inner) for why, at_inner in arriving.items()}
             where = f"gradients through {name}, at a node that is used twice"
-            expect(where, [leaf.grad for leaf in leaves], want, mistakes, rtol=1e-5)
+            expect(where, [leaf.grad for leaf in leaves], want, grads, rtol=1e-5)
