@@ -10,6 +10,7 @@ import torch
 from tests.exercises.answers import right
 from tests.exercises.test_all import EXERCISES, EXPENSIVE, equal, exercise
 
+SCALAR = bool | int | float
 USUAL = {float: (0.1, 1e-5, 0.99, 0.01, 0.001), int: (27, 32, 3, 1, 8), bool: (True, False)}
 
 
@@ -34,42 +35,40 @@ def calls(topic: str, name: str) -> tuple[list[tuple], ...]:
     return tuple(r.calls if isinstance(r, Recorder) else [] for r in recorders)
 
 
-def is_scalar(value) -> bool:
-    return isinstance(value, bool | int | float)
+def places(topic: str, name: str, kind) -> list[tuple[int, int]]:
+    """(answer, argument) of every argument of this kind."""
+    return [
+        (i, place)
+        for i, made in enumerate(calls(topic, name))
+        for place in range(len(made[0]) if made else 0)
+        if isinstance(made[0][place], kind)
+    ]
 
 
-SCALARS = [
-    (topic, name, i, place)
-    for topic, name in EXERCISES
-    for i, made in enumerate(calls(topic, name))
-    for place in range(len(made[0]) if made else 0)
-    if is_scalar(made[0][place])
-]
+@pytest.mark.parametrize(("topic", "name"), EXERCISES)
+def test_every_scalar_argument_is_varied(topic, name):
+    for i, place in places(topic, name, SCALAR):
+        seen = {inputs[place] for inputs in calls(topic, name)[i]}
+        assert len(seen) >= 2, f"argument {place + 1} is always {seen}"
 
 
-@pytest.mark.parametrize(("topic", "name", "i", "place"), SCALARS)
-def test_every_scalar_argument_is_varied(topic, name, i, place):
-    seen = {inputs[place] for inputs in calls(topic, name)[i]}
-    assert len(seen) >= 2, f"argument {place + 1} is always {seen}"
-
-
-@pytest.mark.parametrize(("topic", "name", "i", "place"), [s for s in SCALARS if s[1] not in EXPENSIVE])
-def test_a_hard_coded_scalar_is_refused(topic, name, i, place):
+@pytest.mark.parametrize(("topic", "name"), [e for e in EXERCISES if e[1] not in EXPENSIVE])
+def test_a_hard_coded_scalar_is_refused(topic, name):
     answers = right(topic, name)
-    seen = list(dict.fromkeys(inputs[place] for inputs in calls(topic, name)[i]))
-    for value in dict.fromkeys([*seen, *USUAL[type(seen[0])]]):
-        matters = []
+    for i, place in places(topic, name, SCALAR):
+        seen = list(dict.fromkeys(inputs[place] for inputs in calls(topic, name)[i]))
+        for value in dict.fromkeys([*seen, *USUAL[type(seen[0])]]):
+            matters = []
 
-        def hard_coded(*inputs, value=value, matters=matters):
-            got = answers[i](*inputs[:place], value, *inputs[place + 1 :])
-            if not matters and inputs[place] != value:
-                matters[:] = [True] * (not equal_parts(got, answers[i](*inputs)))
-            return got
+            def hard_coded(*inputs, i=i, place=place, value=value, matters=matters):
+                got = answers[i](*inputs[:place], value, *inputs[place + 1 :])
+                if not matters and inputs[place] != value:
+                    matters[:] = [True] * (not equal_parts(got, answers[i](*inputs)))
+                return got
 
-        verdict = exercise(topic, name).check(*answers[:i], hard_coded, *answers[i + 1 :])
-        assert verdict.state == "wrong" or not matters, (
-            f"argument {place + 1} hard-coded as {value}: {verdict}"
-        )
+            verdict = exercise(topic, name).check(*answers[:i], hard_coded, *answers[i + 1 :])
+            what = f"argument {place + 1} hard-coded as {value}"
+            assert verdict.state == "wrong" or not matters, f"{what}: {verdict}"
 
 
 def equal_parts(a, b) -> bool:
@@ -78,28 +77,25 @@ def equal_parts(a, b) -> bool:
     return equal(a, b)
 
 
-TENSORS = [
-    (topic, name, i, place)
-    for topic, name in EXERCISES
-    for i, made in enumerate(calls(topic, name))
-    for place in range(len(made[0]) if made else 0)
-    if isinstance(made[0][place], torch.Tensor) and len(made) > 1
-]
-
-
-@pytest.mark.parametrize(("topic", "name", "i", "place"), TENSORS)
-def test_every_size_is_varied(topic, name, i, place):
+@pytest.mark.parametrize(("topic", "name"), EXERCISES)
+def test_every_size_is_varied(topic, name):
     """No axis of a tensor has always the same length (but 1): a batch of 32, 27 letters are no constants."""
-    shapes = [tuple(inputs[place].shape) for inputs in calls(topic, name)[i]]
-    for axis in range(1, max(map(len, shapes)) + 1):  # counted from the last
-        sizes = [shape[-axis] for shape in shapes if len(shape) >= axis]
-        assert len(set(sizes)) >= 2 or len(sizes) == 1 or set(sizes) == {1}, (
-            f"argument {place + 1}, axis -{axis}: always {sizes[0]}"
-        )
+    for i, place in places(topic, name, torch.Tensor):
+        shapes = [tuple(inputs[place].shape) for inputs in calls(topic, name)[i]]
+        for axis in range(1, max(map(len, shapes)) + 1):  # counted from the last
+            sizes = [shape[-axis] for shape in shapes if len(shape) >= axis]
+            assert len(set(sizes)) >= 2 or len(sizes) == 1 or set(sizes) == {1}, (
+                f"argument {place + 1}, axis -{axis}: always {sizes[0]}"
+            )
 
 
 def test_the_scalars_are_found():
-    names = {(name, place) for _, name, _, place in SCALARS}
-    assert {("batchnorm_forward", 6), ("batchnorm_forward", 7), ("fold_batchnorm", 6)} <= names
-    assert {("layernorm_forward", 3), ("layernorm_backward", 3), ("dead_neurons", 1)} <= names
-    assert len(SCALARS) >= 25 and len(TENSORS) >= 60
+    found = {
+        "batchnorm_forward": {(0, 5), (0, 6), (0, 7)},
+        "fold_batchnorm": {(0, 6)},
+        "layernorm_forward": {(0, 3)},
+        "dead_neurons": {(0, 1)},
+    }
+    for name, there in found.items():
+        assert set(places("batchnorm", name, SCALAR)) == there
+    assert places("backprop_ninja", "layernorm_backward", SCALAR) == [(0, 3)]
