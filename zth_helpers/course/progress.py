@@ -79,10 +79,10 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
         verdicts = {name: known.get(name) if name in answers else None for name in names}
         solved = sum(v is not None and v["state"] == "right" for v in verdicts.values())
         lines.append(f"{path.stem}: {solved} of {len(names)} solved")
-        for name, verdict in verdicts.items():
-            state = verdict["state"] if verdict else "not tried yet"
-            title = verdict["title"] if verdict else f"{name} (its check is not in your notebook)"
-            said = verdict["message"].splitlines() if verdict and state == "wrong" else []
+        for name, found in verdicts.items():
+            state = found["state"] if found else "not tried yet"
+            title = found["title"] if found else f"{name} (its check is not in your notebook)"
+            said = found["message"].splitlines() if found and state == "wrong" else []
             lines.append(f"  {MARK[state]} {title}: {state}" + (f", {said[0]}" if said else ""))
             if not following and state != "right":
                 following = f"next: {title}, in {path.relative_to(root)}"
