@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help lab start progress test test-all notebooks figs exercises numbers bench clean
+.PHONY: help lab start progress test test-all notebooks figs exercises exercises-report class numbers bench clean
 
 help:
 	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all   what make test leaves out: the browser, one knob at a time (needs a Chromium)"
 	@echo "make notebooks  run all notebooks in place and normalise them (for authors)"
 	@echo "make exercises  make notebooks/exercises from notebooks/solutions (for authors)"
+	@echo "make class      an nbgrader course from the masters, for teachers (ARGS=~/class)"
 	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
 	@echo "make numbers    the lectures' numbers: the lecture's list, full steps (an hour or two)"
 	@echo "make bench      the speed table (under 15 minutes)"
@@ -55,6 +56,12 @@ figs: install-test
 
 exercises: install-test
 	@$(BIN)/python -m tools.exercises
+
+exercises-report: install-test
+	@$(BIN)/python -m tests.exercises.report
+
+class: install-class
+	@$(BIN)/python -m tools.class_course $(ARGS)
 
 numbers: install-test
 	@$(BIN)/python -m benchmarks.lecture_numbers.reproduce $(ARGS)

@@ -1,6 +1,6 @@
 """Builds .venv for this course, or says in one line why it cannot. Called by the Makefile; needs only Python.
 
-    python tools/install.py [course | test | bench]
+    python tools/install.py [course | class | test | bench]
 
 The syntax here is kept old on purpose: a Python that is too old must still be able to say so.
 `.venv/installed` says what was installed; it is written last, so an interrupted install
@@ -17,7 +17,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 NEEDED_MB = 6000
 # What each set of packages of pyproject.toml has in it: who has installed `test` need not install `course`.
-CONTAINS = {"course": ["course"], "test": ["course", "test"], "bench": ["course", "test", "bench"]}
+CONTAINS = {
+    "course": ["course"],
+    "class": ["course", "class"],
+    "test": ["course", "class", "test"],
+    "bench": ["course", "class", "test", "bench"],
+}
 # What pip prints when something outside of it is wrong -> what to tell the user.
 CAUSES = [
     ("No space left on device", "the disk is full: free about 6 GB and run the same command again"),
