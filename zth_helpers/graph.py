@@ -52,7 +52,8 @@ class Graph:
         if not (self.svg and self.png):
             return data, {}
         wide = int.from_bytes(self.png[16:20], "big")  # where a PNG says its width, here for a sharp screen
-        return data | {"image/svg+xml": self.svg, "image/png": self.png}, {"image/png": {"width": wide // 2}}
+        picture = {"width": wide // 2, "alt": f"graph of {self.twin.partition(chr(10))[0]}"}
+        return data | {"image/svg+xml": self.svg, "image/png": self.png}, {"image/png": picture}
 
 
 def draw_dot(root: Any, direction: str = "LR") -> Graph:
