@@ -92,6 +92,19 @@ export function histogram(values, low, high, bins) {
   return counts;
 }
 
+/** A pass with the statistics of each layer. */
+export function passOf(setting) {
+  const done = pass(setting);
+  for (const layer of done.layers) Object.assign(layer, { of: statistics(layer.out, setting.kind), back: statistics(layer.grad, "linear") });
+  return done;
+}
+
+/** n standard normal numbers of a seed. */
+export function normals(seed, n) {
+  const random = randomFrom(seed);
+  return Float64Array.from({ length: n }, random.normal);
+}
+
 export function draw(el, { contexts, targets, classes, embedding, width, hidden }) {
   const x = explorable(el, "Scale through depth: forward and backward");
   const kind = x.choice("activation", Object.keys(KINDS));
@@ -113,10 +126,8 @@ export function draw(el, { contexts, targets, classes, embedding, width, hidden 
   const now = () => {
     const setting = { gain: gain.value, outputScale: outputScale.value, kind: kind.value, batchnorm: batchnorm.value };
     const wanted = JSON.stringify([setting, seed]);
-    if (wanted !== key) {
-      [done, key] = [pass({ ...net, ...setting }), wanted];
-      for (const layer of done.layers) Object.assign(layer, { of: statistics(layer.out, kind.value), back: statistics(layer.grad, "linear") });
-    }
+    if (wanted !== key)
+      [done, key] = [passOf({ ...net, ...setting }), wanted];
     return done;
   };
 

@@ -80,6 +80,12 @@ export function backward(nodes, most = Infinity) {
   return fired;
 }
 
+/** Forward and all of backward on a copy of the nodes. */
+export function run(nodes) {
+  const copy = nodes.map((v) => ({ ...v })), result = forward(copy), fired = backward(copy);
+  return { result, fired, nodes: copy };
+}
+
 /** Columns by the longest way from an input, rows amid the children; an input stands right before its first use. */
 function layout(nodes) {
   const col = nodes.map(() => 0), row = [], taken = {};
@@ -194,9 +200,8 @@ export function draw(el, { expressions }) {
       ? `Step ${fired.length} of ${total}: ${named(last.node)} (gradient ${fixed(nodes[last.node].grad, 4)}) adds ${last.added.map(([i, by]) => `${fixed(by, 4)} to ${named(i)}`).join(" and ")}.`
       : "Step 0: the result's gradient is 1, all others are 0. Say what the next node will add, and press “next step”.";
     if (!leaves().length) return `The result is ${fmt(result, 5)}. ${what}`;
-    const measured = slope(nudge.value), copy = nodes.map((v) => ({ ...v }));
-    backward(copy);
-    return `The result is ${fixed(result, 4)}. ${what} Nudge: with ${named(at)} + ${nudge.value} the result changes by ${fmt(measured * nudge.value, 4)}, a slope of ${fixed(measured, 4)}; backward finds ${fixed(copy[at].grad, 4)}.`;
+    const measured = slope(nudge.value), whole = run(nodes);
+    return `The result is ${fixed(result, 4)}. ${what} Nudge: with ${named(at)} + ${nudge.value} the result changes by ${fmt(measured * nudge.value, 4)}, a slope of ${fixed(measured, 4)}; backward finds ${fixed(whole.nodes[at].grad, 4)}.`;
   });
   return x.start();
 }

@@ -19,6 +19,9 @@ export function network(layers) {
   };
 }
 
+/** The logits after one context. */
+export const logitsOf = (layers, embedding, context) => network(layers)(embedding, context);
+
 /** The nodes over the windows of all positions, level by level of `joins`: `all` counts them, `distinct` lists each once. */
 export function nodesOf(positions, joins) {
   const seen = new Map(), block = joins.reduce((s, n) => s * n, 1);
