@@ -1,4 +1,4 @@
-"""Drives an explorable as a hand does, by mouse and by keyboard, in JupyterLab and on a page without a kernel."""
+"""Drives an explorable as a hand does, by mouse and keyboard, in JupyterLab and on a static page."""
 
 from __future__ import annotations
 

@@ -154,10 +154,14 @@ def test_moons_train_pause_and_step(shown):
 
 CALL = """async ([source, name, args]) => {
     window.modules ??= {};
-    const m = window.modules[source] ??= await import(URL.createObjectURL(new Blob([source], {type: 'text/javascript'})));
+    const blob = new Blob([source], {type: 'text/javascript'});
+    const m = window.modules[source] ??= await import(URL.createObjectURL(blob));
     const plain = (key, v) => ArrayBuffer.isView(v) ? Array.from(v) : v;
-    const unpacked = v => v && v.data && v.scale !== undefined ? m.unpack(v) : v && typeof v === 'object' && !Array.isArray(v)
-        ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, unpacked(w)])) : v;
+    const unpacked = v => {
+        if (!v || typeof v !== 'object' || Array.isArray(v)) return v;
+        if (v.data && v.scale !== undefined) return m.unpack(v);
+        return Object.fromEntries(Object.entries(v).map(([k, w]) => [k, unpacked(w)]));
+    };
     const f = name.split('.').reduce((o, k) => o[k], m);
     return JSON.parse(JSON.stringify(f(...args.map(unpacked)), plain));
 }"""

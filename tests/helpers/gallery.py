@@ -1,4 +1,4 @@
-"""Every explorable of the course, from small data: for the tests, and to look at (`python -m tests.helpers.gallery`)."""
+"""Every explorable, from small data: for the tests, and to look at (python -m tests.helpers.gallery)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,11 @@ def gradients() -> interact.Explorable:
     torch.nn.functional.cross_entropy(logits, y).backward()
     tensors = dict(logits=logits, h=h, W=W, b=b)
     hand = {name: t.grad.clone() for name, t in tensors.items()}
-    formulas = "logits | h @ W + b | (p - y) / n\nh | parameter | dlogits @ W.T\nW | parameter | h.T @ dlogits\nb | parameter | dlogits.sum(0, keepdim=True)"
+    formulas = """
+        logits | h @ W + b | (p - y) / n
+        h | parameter | dlogits @ W.T
+        W | parameter | h.T @ dlogits
+        b | parameter | dlogits.sum(0, keepdim=True)"""
     wrong = dict(
         logits={"/n forgotten": hand["logits"] * 6},
         W={"W transposed": hand["W"].T},
@@ -160,7 +164,8 @@ GALLERY: dict[str, Callable[[], interact.Explorable]] = {
 def page(module: str) -> str:
     """A whole page without a kernel that shows one explorable."""
     stored = GALLERY[module]()._repr_mimebundle_()[0][interact.MIME]
-    return f'<!doctype html><meta charset="utf-8"><title>{module}</title><body>{interact.page_html(stored)}</body>'
+    shown = interact.page_html(stored)
+    return f'<!doctype html><meta charset="utf-8"><title>{module}</title><body>{shown}</body>'
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def _draw_backward(names: dict, steps: list, last: int) -> Figure:
     fires, added, grads = steps[-1]
     at, done = places(names), {value for value, _, _ in steps}
     (left, right), (low, high) = ((min(c), max(c)) for c in zip(*at.values()))
-    fig = Figure(10, 1.3 + 0.75 * (high - low + 1))
+    fig = Figure(8.8, 1.3 + 0.75 * (high - low + 1))
     ax = fig.add_subplot()
     for value, (x, y) in at.items():
         for child in value._prev:

@@ -21,9 +21,7 @@ from zth_helpers.text import table
 INK, PAPER, GRID, MUTED = "#22262b", "#fcfcfa", "#d9dcd6", "#63696f"
 # Six categories at most, told apart with red-green blindness too; whoever needs more uses markers and dashes.
 COLOURS = ("#136fd7", "#ae2d35", "#23686c", "#be8800", "#2e1986", "#489da2")
-DEPTH = LinearSegmentedColormap.from_list(
-    "depth", ["#1e195a", "#24688c", "#3ca582", "#cdbe32"]
-)  # dark to light
+DEPTH = LinearSegmentedColormap.from_list("depth", ["#1a1148", "#1f5a86", "#2f8f7a", "#c8b92f"])  # ordered
 DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), "-.", ":", (0, (7, 2, 1.5, 2, 1.5, 2)))
 DPI = 100  # of the picture as it is shown; its file has twice as many
 MOST_TEXTS = 80  # labels of one plot that are read out; more of them say nothing

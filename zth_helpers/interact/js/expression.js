@@ -147,12 +147,12 @@ export function draw(el, { expressions }) {
   };
 
   let boxes = [], pulled = null;
-  const figure = x.figure(330, (g) => {
+  const high = () => Math.max(190, Math.min(350, 30 + layout(nodes).rows * 66));
+  x.figure(high, (g) => {
     const { last } = now(), { col, row, columns, rows } = layout(nodes), { ctx } = g;
-    figure.h = Math.max(190, Math.min(350, 30 + rows * 66));
-    const bw = Math.min(118, (g.w - 20) / columns - 24), bh = Math.min(50, (figure.h - 20) / rows - 8);
+    const bw = Math.min(118, (g.w - 20) / columns - 24), bh = Math.min(50, (g.h - 20) / rows - 8);
     const X = (i) => 10 + bw / 2 + (columns > 1 ? (col[i] * (g.w - 20 - bw)) / (columns - 1) : 0);
-    const Y = (i) => 10 + bh / 2 + (rows > 1 ? (row[i] * (figure.h - 20 - bh)) / (rows - 1) : 0);
+    const Y = (i) => 10 + bh / 2 + (rows > 1 ? (row[i] * (g.h - 20 - bh)) / (rows - 1) : 0);
     boxes = nodes.map((_, i) => [X(i) - bw / 2, Y(i) - bh / 2, bw, bh]);
     nodes.forEach((v, i) => v.args.forEach((j) => {
       const on = last?.node === i;

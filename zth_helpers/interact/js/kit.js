@@ -11,7 +11,7 @@ const LIGHT = {
   ink: "#22262b", paper: "#fcfcfa", line: "#d9dcd6", muted: "#63696f", soft: "#e8f0fa",
   cats: ["#136fd7", "#ae2d35", "#23686c", "#be8800", "#2e1986", "#489da2"],
   low: [19, 111, 215], high: [174, 45, 53], mid: [252, 252, 250],
-  ramp: [[30, 25, 90], [36, 104, 140], [60, 165, 130], [205, 190, 50]],
+  ramp: [[26, 17, 72], [31, 90, 134], [47, 143, 122], [200, 185, 47]],
 };
 const DARK = {
   ink: "#e7e9ec", paper: "#15181c", line: "#3b424b", muted: "#a3abb5", soft: "#22303f",
@@ -170,7 +170,7 @@ export function explorable(el, title) {
       return button;
     },
     /**
-     * A canvas of a given height, as wide as there is room (at most `width`); paint(g) draws it.
+     * A canvas of a given height (or a function that gives it), as wide as there is room (at most `width`); paint(g) draws it.
      * pointer(kind, x, y): "hover", "down", "move" (dragged), "up", "leave". keys(key): true if it was meant.
      */
     figure(height, painter, { pointer = null, keys = null, width = 856, label = title, cursor = "" } = {}) {
@@ -178,8 +178,9 @@ export function explorable(el, title) {
       canvas.style.cursor = cursor;
       const ctx = canvas.getContext("2d");
       const it = {
-        canvas, w: 0, h: height, count: 0,
+        canvas, w: 0, h: 0, count: 0,
         paint() {
+          it.h = typeof height === "function" ? height() : height;
           const w = Math.max(300, Math.min(width, figures.clientWidth || width));
           const dpr = window.devicePixelRatio || 1;
           const [pw, ph] = [Math.round(w * dpr), Math.round(it.h * dpr)];

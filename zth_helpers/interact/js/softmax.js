@@ -33,7 +33,7 @@ export function draw(el, { letters, logits, target }) {
   x.figure(360, (g) => {
     const left = 56, w = g.w - left - 8, names = { xticks: letters.map((_, i) => i), xnames: letters, xlim: [-0.7, V - 0.3] };
     const { p, dlogits } = lossAndGradient(z, y());
-    upper = axes(g, { x: left, y: 24, w, h: 128 }, { ...names, ylim: [-REACH, REACH], ylabel: "logit", title: "Logits: drag a bar. The arrows are −(p − y), the way the loss pulls" });
+    upper = axes(g, { x: left, y: 24, w, h: 128 }, { ...names, ylim: [-REACH, REACH], ylabel: "logit", title: "Logits: drag a bar. Arrows: −(p − y), the way the loss pulls; line: after a step" });
     const lower = axes(g, { x: left, y: 206, w, h: 112 }, { ...names, ylim: [0, 1], ylabel: "probability", xlabel: "next character", title: "softmax(logits): the part that is missing at the right answer is the pull upwards" });
     upper.level(0, g.ink, []);
     for (let i = 0; i < V; i++) {
@@ -42,6 +42,9 @@ export function draw(el, { letters, logits, target }) {
       lower.bar(i, 0, p[i], 0.7, colour);
       const pull = -dlogits[i] * REACH * 0.9;
       if (Math.abs(pull) > 0.04 * REACH) arrow(g, upper.X(i), upper.Y(z[i]), upper.X(i), Math.max(upper.box.y - 4, Math.min(upper.box.y + upper.box.h + 2, upper.Y(z[i] + pull))), g.cats[1], 2);
+      const next = upper.Y(Math.max(-REACH, Math.min(REACH, z[i] - rate.value * dlogits[i])));
+      g.ctx.strokeStyle = g.ink; g.ctx.lineWidth = 1.5; g.ctx.setLineDash([]);
+      g.ctx.beginPath(); g.ctx.moveTo(upper.X(i - 0.42), next); g.ctx.lineTo(upper.X(i + 0.42), next); g.ctx.stroke();
       if (good) {
         g.ctx.strokeStyle = g.ink; g.ctx.setLineDash([3, 3]); g.ctx.lineWidth = 1;
         g.ctx.strokeRect(lower.X(i - 0.35), lower.Y(1), lower.X(i + 0.35) - lower.X(i - 0.35), lower.Y(p[i]) - lower.Y(1));
