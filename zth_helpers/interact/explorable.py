@@ -37,12 +37,15 @@ def source(module: str) -> str:
 
 
 class Explorable(anywidget.AnyWidget):
-    """Shows the module `module` with `data`; `still` is its picture and its text where nothing runs."""
+    """Shows the module `module` with `data`; `still` is its picture and its text where nothing runs.
+
+    Another `data` is shown at once.
+    """
 
     _esm = traitlets.Unicode().tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, module: str, data: Mapping[str, Any], still: Figure):
+    def __init__(self, module: str, data: Mapping[str, Any], still: Figure | None = None):
         self.module, self.still = module, still
         super().__init__(_esm=source(module), data=dict(data))
 
@@ -52,6 +55,8 @@ class Explorable(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         shown = super()._repr_mimebundle_(**kwargs)
         widget = shown[0] if isinstance(shown, tuple) else shown or {}
+        if self.still is None:  # it will not stay: see `live`
+            return widget, {}
         picture, metadata = self.still._repr_mimebundle_()
         return widget | picture | {MIME: {"module": self.module, "data": self.data}}, metadata
 

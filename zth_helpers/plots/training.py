@@ -109,6 +109,44 @@ def draw_histograms(ax: Axes, m: Monitor, what: str, at: int = -1) -> tuple[floa
     return (min(lo for lo, _ in reach), max(hi for _, hi in reach)) if reach else None
 
 
+def histogram_lines(m: Monitor, what: str, bins: int = 40) -> list[dict[str, Any]]:
+    """The lines of `draw_histograms` for the last sample as numbers: the density over about 40 bins."""
+    seen, lines = getattr(m, what), []
+    for _, i in _lines(shown(m, what)):
+        edges, hist = seen.edges[-1, i].astype(float), seen.hist[-1, i].astype(float)
+        merge = -(-len(hist) // bins)
+        whole = np.concatenate([hist, np.zeros(-len(hist) % merge)]).reshape(-1, merge).sum(1)
+        width = max(edges[1] - edges[0], 1e-12)
+        mean, std = float(seen.mean[-1, i]), max(float(seen.std[-1, i]), width)
+        ends = [edges[0], edges[0] + len(whole) * merge * width]
+        ends += [max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)]
+        density = [float(f"{v:.4g}") for v in whole / hist.sum() / (merge * width)]
+        names = dict(zip(("from", "to", "low", "high"), (float(v) for v in ends)))
+        lines.append({"name": _short_label(m, what, i), "density": density} | names)
+    return lines
+
+
+def _short_label(m: Monitor, what: str, i: int) -> str:
+    name, std = m.layer_names[i], float(getattr(m, what).std[-1, i])
+    flat = float(m.outputs.saturated[-1, i])
+    if what == "outputs" and flat == flat:
+        word = "dead" if m.layer_kinds[i] == "ReLU" else "sat."
+        return f"{name}: {std:.2f}, {word} {flat:.0%}"
+    return f"{name}: std {std:.2g}"
+
+
+def update_lines(m: Monitor, points: int) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Steps, and for each weight its name and log10 of update:data there, thinned to about so many points."""
+    ratios = m.update_data
+    thin = slice(None, None, max(1, -(-len(ratios) // points)))
+    few = ratios[thin]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.log10(few)
+    weights = [i for i in _weights(m) if np.isfinite(few[:, i]).any()]
+    named = [(f"{m.parameter_names[i]} {_shape(m, i)}", log[:, i]) for _, i in _lines(weights)]
+    return m.update_steps[thin], named
+
+
 def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
     """A line of log10 of update:data for each weight, of about so many points; False if there is nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):

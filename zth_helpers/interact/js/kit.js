@@ -40,12 +40,14 @@ const CSS = `
 .zth-problem:empty { display: none; }
 `;
 
-/** The widget that anywidget wants, from a module's draw(el, data): drawn again when `data` changes. */
+/** The widget that anywidget wants, from a module's draw(el, data). New data go to what draw has returned, if it has
+ *  an `update`; else all is drawn again. */
 export function widget(draw) {
   return {
     render({ model, el }) {
       let clean = draw(el, model.get("data"));
       model.on("change:data", () => {
+        if (clean?.update) return clean.update(model.get("data"));
         clean?.();
         el.replaceChildren();
         clean = draw(el, model.get("data"));
@@ -242,8 +244,9 @@ export function explorable(el, title) {
       requestAnimationFrame(frame);
     },
     /** Adds "reset", draws, and gives what cleans up. */
-    start() {
-      x.button("reset", () => x.reset());
+    start({ reset = true } = {}) {
+      if (reset) x.button("reset", () => x.reset());
+      else bar.remove();
       const look = () => {
         theme = isDark(el) ? DARK : LIGHT;
         for (const name of ["ink", "paper", "line", "muted", "soft"]) root.style.setProperty(`--${name}`, theme[name]);
