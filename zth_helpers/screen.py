@@ -4,9 +4,9 @@
         ...forward, mon.retain_grads(), backward, update, mon.step(loss, lr=lr)
 
 One figure (outputs, gradients, loss, updates) stands under the cell, below a bar with the time left. While
-the loop runs it is drawn in the page, about once a second, from a few hundred numbers; at the end, or when the
-loop is interrupted or fails, a picture takes its place, so what is saved is what was last seen. Outside of a
-notebook there is the bar alone; under ZTH_QUIET=1 only the picture.
+the loop runs it is drawn in the page, about once a second, from a few hundred numbers; at the end, or when
+the loop is interrupted or fails, a picture takes its place, so what is saved is what was last seen. Outside
+of a notebook there is the bar alone; under ZTH_QUIET=1 only the picture.
 """
 
 from __future__ import annotations

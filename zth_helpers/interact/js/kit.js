@@ -61,6 +61,7 @@ export function widget(draw) {
 export function explorable(el, title) {
   const make = (tag, attributes = {}, parent = null) => {
     const node = document.createElement(tag);
+    if (/input|select|button|canvas/.test(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's
     for (const [name, value] of Object.entries(attributes)) {
       if (name === "text") node.textContent = value;
       else node.setAttribute(name, value);
@@ -69,8 +70,7 @@ export function explorable(el, title) {
     return node;
   };
   const id = `zth-${Math.random().toString(36).slice(2, 9)}`;
-  // JupyterLab would take the arrow keys for its own
-  const root = make("div", { class: "zth", role: "group", "aria-label": title, "data-lm-suppress-shortcuts": "true" }, el);
+  const root = make("div", { class: "zth", role: "group", "aria-label": title }, el);
   make("style", { text: CSS }, root);
   const bar = make("div", { class: "zth-controls" }, root);
   const problem = make("p", { class: "zth-problem", role: "alert" }, root);
