@@ -5,6 +5,7 @@ Rendered by pygraphviz, whose wheels bring Graphviz along; else by a `dot` on PA
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import sys
@@ -36,7 +37,8 @@ class Graph:
         if drawn is None:
             return None
         text = drawn.decode("utf-8")  # as wide as the page at most, wherever it is shown
-        fit = '<svg style="max-width:100%;height:auto"'
+        alt = html.escape(f"graph of {self.twin.partition(chr(10))[0]}")
+        fit = f'<svg role="img" aria-label="{alt}" style="max-width:100%;height:auto"'
         return text[text.index("<svg") :].replace("<svg", fit, 1)
 
     @cached_property

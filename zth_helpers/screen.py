@@ -12,7 +12,7 @@ of a notebook there is the bar alone; under ZTH_QUIET=1 only the picture.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from zth_helpers import settings
@@ -24,8 +24,11 @@ EVERY = 1.0  # seconds between two
 SHARE = 1 / 20  # of the loop's time that they may take; the last picture comes on top
 
 
-def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterator[Any]:
-    """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile."""
+def live(mon: Monitor | Sequence[float], steps: int | Iterable, label: str = "training") -> Iterator[Any]:
+    """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile.
+
+    `mon` may also be the list to which the loop appends its losses; then there is the loss alone.
+    """
     screen = _Screen(mon)
     try:
         for step in settings.progress(steps, label):
@@ -38,7 +41,7 @@ def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterat
 class _Screen:
     """Where the figure stands in the notebook; it shows nothing where there is no notebook."""
 
-    def __init__(self, mon: Monitor):
+    def __init__(self, mon: Monitor | Sequence[float]):
         self.mon = mon
         self.figure: Any = None
         self.handle: Any = None
@@ -67,14 +70,16 @@ class _Screen:
             return
         self.figure, self.handle = Explorable("live", numbers), DisplayHandle()
         shown, _ = self.figure._repr_mimebundle_()
-        self.handle.display(shown | {"text/plain": f"{self.mon!r}, still training"}, raw=True)
+        self.handle.display(shown | {"text/plain": "still training"}, raw=True)
 
     def finish(self) -> None:
         self.due = float("inf")
+        if not self.notebook or (not isinstance(self.mon, Monitor) and not len(self.mon)):
+            return
         if self.handle is not None:
             self.handle.update(dashboard(self.mon))
             self.figure.close()
-        elif self.notebook:
+        else:
             from IPython.display import display
 
             display(dashboard(self.mon))

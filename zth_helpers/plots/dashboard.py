@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from zth_helpers.monitor import Monitor
+from zth_helpers.plots.data import loss_curve
 from zth_helpers.plots.figure import COLOURS, INK, Figure
 from zth_helpers.plots.training import draw_histograms, draw_updates, histogram_lines, update_lines
 
-SIZE = 8.8, 5.5  # inches
+SIZE = 8.4, 5.44  # inches; as high as js/live.js with its words, so that nothing jumps at the end
 POINTS = 300  # of a curve
 FEWER = 120  # of a curve that is sent to the page
 LAST = 50  # losses in the mean that the title gives
@@ -23,8 +25,10 @@ NO_STEP = "no step yet"
 NO_UPDATES = "no update yet: give mon.step(loss, lr=lr),\nor Monitor(model, optimizer=optimizer)"
 
 
-def dashboard(mon: Monitor) -> Figure:
-    """Outputs, gradients, loss and update ratios so far, from whatever `mon` has recorded."""
+def dashboard(mon: Monitor | Sequence[float]) -> Figure:
+    """Outputs, gradients, loss and updates so far, from whatever `mon` has recorded; or losses alone."""
+    if not isinstance(mon, Monitor):
+        return loss_curve(mon, window=max(1, len(mon) // 20))
     fig = Figure(*SIZE)
     fig.set_layout_engine("none")  # fixed places: quick to draw
     edges = dict(left=0.07, right=0.785, bottom=0.09, top=0.945, hspace=0.42, wspace=0.2)
@@ -42,18 +46,25 @@ def dashboard(mon: Monitor) -> Figure:
     return fig
 
 
-def dashboard_data(mon: Monitor) -> dict[str, Any]:
+def dashboard_data(mon: Monitor | Sequence[float]) -> dict[str, Any]:
     """The same as numbers for js/live.js: at most 8 layers, 8 weights and 120 points of each curve."""
-    steps, lows, means, highs = _blocks(mon, FEWER)
-    done = int(mon.loss_steps[-1]) + 1 if len(mon.losses) else 0
-    last = f"{float(mon.losses[-LAST:].mean()):.4f}" if done else ""
+    if isinstance(mon, Monitor):
+        losses, at_steps = mon.losses, mon.loss_steps
+    else:
+        losses = np.asarray(mon, dtype=float)
+        at_steps = np.arange(len(losses))
+    steps, lows, means, highs = _blocks(losses, at_steps, FEWER)
+    done = int(at_steps[-1]) + 1 if len(losses) else 0
+    last = f"{float(losses[-LAST:].mean()):.4f}" if done else ""
+    words = (
+        f"After {done:,} steps the loss is {last} (mean of the last {min(LAST, done)})." if done else NO_STEP
+    )
+    curve = {"steps": _plain(steps), "low": _plain(lows), "mean": _plain(means), "high": _plain(highs)}
+    loss: dict[str, Any] = curve | {"log": _needs_log(losses), "last": last}
+    if not isinstance(mon, Monitor):
+        return {"step": done, "words": words, "loss": loss, "missing": {"loss": NO_STEP}}
     at, weights = update_lines(mon, FEWER)
     some = len(mon.steps) > 0
-    words = (
-        f"After {done:,} steps the loss is {last} (mean of the last {min(LAST, len(mon.losses))})."
-        if done
-        else NO_STEP
-    )
     if some:
         words += f" Layers as at step {int(mon.steps[-1]):,}."
     return {
@@ -61,14 +72,7 @@ def dashboard_data(mon: Monitor) -> dict[str, Any]:
         "words": words,
         "outputs": histogram_lines(mon, "outputs"),
         "gradients": histogram_lines(mon, "gradients"),
-        "loss": {
-            "steps": _plain(steps),
-            "low": _plain(lows),
-            "mean": _plain(means),
-            "high": _plain(highs),
-            "log": _needs_log(mon.losses),
-            "last": last,
-        },
+        "loss": loss,
         "updateSteps": _plain(at),
         "updates": [{"name": name, "values": _plain(values)} for name, values in weights],
         "missing": {
@@ -85,14 +89,15 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
 
 
-def _blocks(mon: Monitor, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _blocks(
+    losses: np.ndarray, steps: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Step, lowest, mean and highest loss of at most so many blocks."""
-    losses = mon.losses
     size = max(1, -(-len(losses) // points))
     whole = len(losses) // size * size
-    blocks, at = losses[:whole].reshape(-1, size), mon.loss_steps[:whole].reshape(-1, size)
     if not whole:
         return losses, losses, losses, losses
+    blocks, at = losses[:whole].reshape(-1, size), steps[:whole].reshape(-1, size)
     return at.mean(1), blocks.min(1), blocks.mean(1), blocks.max(1)
 
 
@@ -103,8 +108,8 @@ def _needs_log(losses: np.ndarray) -> bool:
 
 def _draw_layers(ax: Axes, mon: Monitor, what: str, xlabel: str, missing: str) -> None:
     reach = draw_histograms(ax, mon, what)
-    for line in ax.lines:  # the legend stands in a narrow column
-        line.set_label(line.get_label().replace("mean ", "").replace("saturated ", "sat. "))
+    for line, numbers in zip(ax.lines, histogram_lines(mon, what)):  # the legend stands in a narrow column
+        line.set_label(numbers["name"])
     if reach is None:
         _note(ax, missing if len(mon.steps) else NO_STEP)
     elif reach[0] < reach[1]:
@@ -116,7 +121,7 @@ def _draw_layers(ax: Axes, mon: Monitor, what: str, xlabel: str, missing: str) -
 
 
 def _draw_loss(ax: Axes, mon: Monitor) -> None:
-    steps, lows, means, highs = _blocks(mon, POINTS)
+    steps, lows, means, highs = _blocks(mon.losses, mon.loss_steps, POINTS)
     title, xlabel = "Loss", "step"
     if len(steps):
         if len(mon.losses) > POINTS:
@@ -131,7 +136,7 @@ def _draw_loss(ax: Axes, mon: Monitor) -> None:
 
 def _titled(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_title(title, y=1.0)  # a fixed place: to look for one takes a fifth of the drawing
+    ax.set_title(title, y=1.0, fontsize=10)  # a fixed place: to look for one takes a fifth of the drawing
 
 
 def _note(ax: Axes, words: str) -> None:

@@ -61,7 +61,6 @@ export function widget(draw) {
 export function explorable(el, title) {
   const make = (tag, attributes = {}, parent = null) => {
     const node = document.createElement(tag);
-    if (/input|select|button|canvas/.test(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's
     for (const [name, value] of Object.entries(attributes)) {
       if (name === "text") node.textContent = value;
       else node.setAttribute(name, value);
@@ -255,6 +254,11 @@ export function explorable(el, title) {
         root.dataset.theme = theme === DARK ? "dark" : "light";
         update();
       };
+      // JupyterLab would take the arrow keys of a control for its own; Ctrl+S it may have
+      const keys = (event) => {
+        if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey));
+      };
+      window.addEventListener("keydown", keys, true);
       const resized = new ResizeObserver(update);
       resized.observe(figures);
       const themed = new MutationObserver(look);
@@ -266,6 +270,7 @@ export function explorable(el, title) {
       paint();
       return () => {
         alive = false;
+        window.removeEventListener("keydown", keys, true);
         resized.disconnect();
         themed.disconnect();
         system.removeEventListener("change", look);
