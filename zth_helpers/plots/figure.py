@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -104,15 +105,23 @@ def _read_axes(ax: Axes) -> Iterator[str]:
         yield title
     if ax.axison and (ax.get_xlabel() or ax.get_ylabel()):
         yield f"x: {ax.get_xlabel() or '–'}; y: {ax.get_ylabel() or '–'}"
-    rows = [row for line in ax.lines if (row := _line_row(line)) is not None]
-    if rows:
-        yield table(("line", "points", "first", "middle", "last", "lowest", "highest"), rows)
+    lines = [line for line in ax.lines if _says_something(line)]
+    if lines and ax.get_ylabel() == "density":
+        yield table(
+            ("line", "points", "from", "centre", "spread", "to"), [_density_row(line) for line in lines]
+        )
+    elif lines:
+        header = ("line", "points", "first", "middle", "last", "lowest", "highest")
+        yield table(header, [_line_row(line) for line in lines])
     for container in ax.containers:
         if isinstance(container, BarContainer):
             yield _read_bars(ax, container)
     for patch in ax.patches:
         if isinstance(patch, StepPatch):
-            yield f"{_named(patch, 'steps')}: {_some(patch.get_data().values)}"
+            values, edges, _ = patch.get_data()
+            low, centre, spread, high = _distribution(edges, (edges[1:] + edges[:-1]) / 2, values)
+            reach = f"{len(values)} bins from {low:.3g} to {high:.3g}"
+            yield f"{_named(patch, 'histogram')}: {reach}, centre {centre:.3g}, spread {spread:.3g}"
     for image in ax.images:
         values = _floats(image.get_array())
         size = "×".join(map(str, values.shape[:2]))
@@ -137,15 +146,34 @@ def _read_axes(ax: Axes) -> Iterator[str]:
             yield f"- {entry.get_text()}"
 
 
-def _line_row(line: Line2D) -> list | None:
-    if str(line.get_label()).startswith("_") and len(line.get_ydata(orig=False)) < 3:
-        return None  # a line for reference, such as an axis
+def _says_something(line: Line2D) -> bool:
+    """Not so a line for reference, such as an axis."""
+    y = _floats(line.get_ydata(orig=False))
+    return bool(np.isfinite(y).any()) and not (str(line.get_label()).startswith("_") and len(y) < 3)
+
+
+def _line_row(line: Line2D) -> list:
     y = _floats(line.get_ydata(orig=False))
     finite = y[np.isfinite(y)]
-    if not len(finite):
-        return None
     ends = [float(y[i]) for i in (0, len(y) // 2, -1)]
     return [_named(line, ""), len(y), *ends, float(finite.min()), float(finite.max())]
+
+
+def _density_row(line: Line2D) -> list:
+    x = _floats(line.get_xdata(orig=False))
+    low, centre, spread, high = _distribution(x, x, _floats(line.get_ydata(orig=False)))
+    return [_named(line, ""), len(x), *(float(f"{v:.3g}") for v in (low, centre, spread, high))]
+
+
+def _distribution(ends: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[float, float, float, float]:
+    """From, mean, deviation and to, of what is drawn. A value at the border of two bins falls into either, by
+    the last bit of a rounding: that can be seen in the height of a bin, and not in these."""
+    share = weights / weights.sum()
+    mean = float(share @ x)
+    std = float(share @ (x - mean) ** 2) ** 0.5
+    if std > 0:  # a mean near 0 is the rest of a difference: it has no three digits
+        mean = round(mean, 2 - math.floor(math.log10(std)))
+    return float(ends[0]), mean + 0.0, std, float(ends[-1])
 
 
 def _read_bars(ax: Axes, bars: BarContainer) -> str:
@@ -166,10 +194,6 @@ def _named(artist: Any, otherwise: str) -> str:
 def _floats(values: Any) -> np.ndarray:
     """As floats, with nan where they are masked."""
     return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
-
-
-def _some(values: np.ndarray) -> str:
-    return ", ".join(f"{v:.4g}" for v in _evenly(np.asarray(values, dtype=float), 12))
 
 
 def _evenly(values: np.ndarray, most: int) -> np.ndarray:
