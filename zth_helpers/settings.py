@@ -24,6 +24,11 @@ def quiet() -> bool:
     return _switched_on("ZTH_QUIET")
 
 
+def be_quiet() -> None:
+    """No progress bars in this process and its children: another one shows the progress."""
+    os.environ["ZTH_QUIET"] = "1"
+
+
 def full_steps() -> bool:
     return _switched_on("ZTH_FULL")
 
