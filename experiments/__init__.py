@@ -1,1 +1,3 @@
-"""From the notebook to experiments: the lessons' models, one training script, sweeps, and a study (docs/experiments.md)."""
+"""From the notebook to experiments: the lessons' models, one training script, sweeps, and a study
+(docs/experiments.md).
+"""

@@ -37,7 +37,9 @@ class Data:
         self.lengths = None if "block" in config else (self.train[1] != SKIP).sum(1).cpu()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Windows: `size` of them, drawn at random. Rows: names of about the same length, `size` letters in all."""
+        """Windows: `size` of them, drawn at random. Rows: names of about the same length, `size` letters in
+        all.
+        """
         X, Y = self.train
         if self.lengths is None:
             g = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -66,7 +68,7 @@ class Data:
 
 
 def padded(words: list[str], vocab: Vocabulary, length: int) -> tuple[Tensor, Tensor]:
-    """One name a row, int64 (N, length): X with a dot in front, Y with a dot behind; padding is 0 and SKIP."""
+    """One name a row, int64 (N, length): X with a dot in front, Y with a dot behind; padding 0 and SKIP."""
     X = torch.zeros((len(words), length), dtype=torch.long)
     Y = torch.full((len(words), length), SKIP)
     for i, word in enumerate(words):

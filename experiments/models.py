@@ -1,8 +1,8 @@
 """The lessons' models in torch.nn, each with the recipe that its lesson trains it with.
 
-Two kinds of input. A *window* model reads the `block` characters before a place and predicts one: (N, block) ->
-(N, vocabulary). A *row* model is causal: it reads a whole name and predicts the next character at each of its
-places at once, (N, T) -> (N, T, vocabulary).
+Two kinds of input. A *window* model reads the `block` characters before a place and predicts one: (N, block)
+-> (N, vocabulary). A *row* model is causal: it reads a whole name and predicts the next character at each of
+its places at once, (N, T) -> (N, T, vocabulary).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 
 class Tree(nn.Module):
-    """Lecture 6: join two neighbours, linear, batch norm, tanh, until one vector has seen all `block` characters.
+    """Lecture 6: join two neighbours, linear, batch norm, tanh, until one vector has seen all `block`
+    characters.
 
-    A convolution of width 2 and stride 2 is `FlattenConsecutive(2)` and a linear layer in one. Raises ValueError
-    unless block is a power of two.
+    A convolution of width 2 and stride 2 is `FlattenConsecutive(2)` and a linear layer in one. Raises
+    ValueError unless block is a power of two.
     """
 
     def __init__(self, vocab_size: int, embedding: int, hidden: int, block: int):

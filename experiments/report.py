@@ -33,8 +33,8 @@ def table_of(study: optuna.Study, count: int = 8) -> str:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """The share of each setting in what tells good trials from bad ones (PED-ANOVA, Watanabe and others 2023);
-    empty with fewer than eight completed trials, or if all are equal."""
+    """The share of each setting in what tells good trials from bad ones (PED-ANOVA, Watanabe and others
+    2023); empty with fewer than eight completed trials, or if all are equal."""
     if len(finished(study)) < 8:
         return {}
     try:
@@ -44,7 +44,9 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def what_mattered(study: optuna.Study) -> Figure:
-    """Four plots: the dev loss trial by trial, each setting's importance, and dev against the two that mattered."""
+    """Four plots: the dev loss trial by trial, each setting's importance, and dev against the two that
+    mattered.
+    """
     done, fig = finished(study), Figure(10, 7)
     fig.suptitle(f"Sweep {study.study_name}: {len(done)} completed trials, best dev {done[0].value:.4f}")
     ranked = importances(study)

@@ -3,10 +3,11 @@
     ZTH_NAMES=lecture python -m experiments.study --minutes 2
     ZTH_NAMES=lecture python -m experiments.study --minutes 10 --test
 
-Several GRUs, which differ in their seed alone, are trained one after another on each core, and the mean of what
-they predict is taken. The minutes are processor time on `--cores` cores, one thread a net, so that other programs
-do not count; `--processes` says how many nets are trained at once here. A study that is stopped goes on. All
-choices were made by the dev loss; `--test` looks at the test loss, which one does once, at the end.
+Several GRUs, which differ in their seed alone, are trained one after another on each core, and the mean of
+what they predict is taken. The minutes are processor time on `--cores` cores, one thread a net, so that
+other programs do not count; `--processes` says how many nets are trained at once here. A study that is
+stopped goes on. All choices were made by the dev loss; `--test` looks at the test loss, which one does once,
+at the end.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ RECIPE = {
 
 
 def plan(minutes: float, cores: int, recipe: dict[str, Any] = RECIPE) -> list[dict[str, Any]]:
-    """The runs that fill so many minutes on so many cores: as many nets a core as fit with a bit over three minutes each."""
+    """The runs that fill so many minutes on so many cores: as many nets a core as fit with a bit over three
+    minutes each.
+    """
     each = max(1, round(minutes / MINUTES_A_NET))
     seconds = 60 * minutes / each
     return [complete(**recipe, seconds=seconds, seed=42 + i, checks=4) for i in range(each * cores)]

@@ -3,8 +3,9 @@
     make sweep                                                    30 short runs of the GRU, two at a time
     python -m experiments.sweep --name wide --model gated --trials 100 --steps 4000 --processes 2
 
-Stop it whenever you like: the same command goes on. A trial whose process dies is noticed (its heartbeat stops),
-and tried again; bad trials are given up early. At the end there are a table and a picture, runs/NAME/sweep.png.
+Stop it whenever you like: the same command goes on. A trial whose process dies is noticed (its heartbeat
+stops), and tried again; bad trials are given up early. At the end there are a table and a picture,
+runs/NAME/sweep.png.
 
 On several machines: name a database that all of them reach, and give the same command on each of them
     python -m experiments.sweep --name wide --storage postgresql://user@host/sweeps --trials 10000
@@ -99,7 +100,7 @@ def open_study(name: str, url: str, worker: int = 0, heartbeat: int = 10) -> opt
 
 
 def ask_for(study: optuna.Study, trials: int) -> None:
-    """Queues as many trials as are missing, so that whoever works on the study takes one of them at a time."""
+    """Queues as many trials as are missing, so that whoever works on the study takes one at a time."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     counted = sum(state in (*FINISHED, TrialState.RUNNING, TrialState.WAITING) for state in states)
     for _ in range(trials - counted):
@@ -151,13 +152,18 @@ def best_so_far(study: optuna.Study) -> str:
     return f"best {min(values):.4f}" if values else "no result yet"
 
 
-def sweep(name: str, url: str, trials: int, processes: int, model: str, fixed: dict, out: Path, device: str) -> optuna.Study:
-    """Runs until the study has as many finished trials; Ctrl-C stops it, and what was running is tried again."""
+def sweep(
+    name: str, url: str, trials: int, processes: int, model: str, fixed: dict, out: Path, device: str
+) -> optuna.Study:
+    """Runs until the study has as many finished trials; Ctrl-C stops it, and what was running is tried
+    again.
+    """
     study = open_study(name, url)
     ask_for(study, trials)
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_process, args=(name, url, i, model, fixed, out, device)) for i in range(processes)
+        context.Process(target=_process, args=(name, url, i, model, fixed, out, device))
+        for i in range(processes)
     ]
     for worker in workers:
         worker.start()
@@ -207,7 +213,10 @@ def main() -> int:
     study = sweep(options.name, url, options.trials, options.processes, *where)
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
-        print(f"✗ no trial has finished; {errors[-1] if errors else 'the same command goes on'}", file=sys.stderr)
+        print(
+            f"✗ no trial has finished; {errors[-1] if errors else 'the same command goes on'}",
+            file=sys.stderr,
+        )
         return 1
     print(report.table_of(study))
     picture = folder / "sweep.png"

@@ -35,7 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from experiments.data import SKIP, Data
-from experiments.models import LECTURE, MODELS, SIZES, build
+from experiments.models import MODELS, SIZES, build
 from zth_helpers import Monitor, diagnose, load_names, settings
 
 CHECKPOINT_EVERY = 30.0  # seconds
@@ -77,8 +77,8 @@ def split_loss(net: nn.Module, X: Tensor, Y: Tensor) -> float:
 
 
 def learning_rate(config: dict[str, Any], done: float) -> float:
-    """At the share `done` of the run. "drop" is the lecture's: a tenth for the last quarter. "cycle": up in the
-    first tenth, then a cosine down to nothing."""
+    """At the share `done` of the run. "drop" is the lecture's: a tenth for the last quarter. "cycle": up in
+    the first tenth, then a cosine down to nothing."""
     if config["schedule"] == "drop":
         return config["lr"] * (1 if done < 0.75 else 0.1)
     return config["lr"] * min(done / 0.1, 1) * (0.5 + 0.5 * math.cos(math.pi * max(0, done - 0.1) / 0.9))
@@ -99,7 +99,8 @@ class Run:
         self.optimizer = kind(
             self.net.parameters(), lr=config["lr"], weight_decay=config["weight_decay"], **more
         )
-        self.step, self.spent, self.curve = 0, 0.0, []
+        self.step, self.spent = 0, 0.0
+        self.curve: list[list] = []  # [step, seconds, dev]
         self.losses: list[float] = []  # means over stretches of steps
 
     @property
@@ -135,8 +136,8 @@ class Run:
         torch.set_rng_state(state["random"].cpu())
 
     def one_step(self, net: nn.Module, mon: Monitor | None) -> Tensor:
-        """Forward, backward, update. Each process takes every world-th example of the same batch, and the sum of
-        their losses is divided by the targets of the whole batch, as one process would."""
+        """Forward, backward, update. Each process takes every world-th example of the same batch, and the
+        sum of their losses is divided by the targets of the whole batch, as one process would."""
         x, y = self.data.batch(self.step)
         targets = int((y != SKIP).sum())
         x, y = x[self.rank :: self.world], y[self.rank :: self.world]
@@ -244,8 +245,8 @@ def run(
     watch: bool = True,
     restart: bool = False,
 ) -> dict[str, Any]:
-    """Trains, or goes on, or finds it done; returns the line of JSON. `report(step, dev)` is called at each check
-    and may raise to end the run. Raises ValueError and OSError."""
+    """Trains, or goes on, or finds it done; returns the line of JSON. `report(step, dev)` is called at each
+    check and may raise to end the run. Raises ValueError and OSError."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     folder = out / name_of(config)
     result = folder / "result.json"
@@ -287,7 +288,11 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="wavenet", choices=MODELS)
     add("--steps", type=int, help="20,000")
-    add("--seconds", type=float, help="train this long instead: processor time, so that other programs do not count")
+    add(
+        "--seconds",
+        type=float,
+        help="train this long instead: processor time, so that other programs do not count",
+    )
     add("--seed", type=int, help="42")
     add("--batch", type=int, help="windows in a batch; for gated and gru, characters")
     for name in SIZES:
@@ -295,7 +300,11 @@ def arguments() -> argparse.ArgumentParser:
     add("--optimizer", choices=("sgd", "adamw"))
     add("--lr", type=float, help="learning rate, at its highest")
     add("--weight-decay", type=float)
-    add("--schedule", choices=("drop", "cycle"), help=learning_rate.__doc__.partition("the share")[2])
+    add(
+        "--schedule",
+        choices=("drop", "cycle"),
+        help="drop: a tenth for the last quarter; cycle: up, then a cosine down",
+    )
     add("--checks", type=int, help="how often the dev loss is measured: 10")
     add("--out", type=Path, default=RUNS, help="where runs are kept: runs/")
     add("--device", default=settings.device(), help="cpu, cuda or mps; by default what ZTH_DEVICE says")
@@ -309,7 +318,9 @@ def main() -> int:
     options = vars(arguments().parse_args())
     out, device, restart = options.pop("out"), options.pop("device"), options.pop("restart")
     tensorboard, watch = options.pop("tensorboard"), not options.pop("no_monitor")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # as Ctrl-C, also from a scheduler
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
+    )  # as Ctrl-C, also from a scheduler
     torch.set_num_threads(1)  # networks this small gain nothing from a second thread
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")

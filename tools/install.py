@@ -7,8 +7,9 @@ The syntax here is kept old on purpose: a Python that is too old must still be a
 is never taken for a finished one, and a change of pyproject.toml or constraints.txt installs again.
 
 On Linux the package index has torch with CUDA, 4 GB more than torch for the processor alone. So torch comes
-first and by the name of its build, ZTH_TORCH=cpu (the default) or auto (what the GPU wants), cu126, rocm6.4 …: uv
-knows where each is kept. Where uv or that place cannot be reached, pip takes what the index has, and says so.
+first and by the name of its build, ZTH_TORCH=cpu (the default), auto (what the GPU wants), cu126, rocm6.4 …:
+uv knows where each is kept. Where uv or that place cannot be reached, pip takes what its index has, and that
+is said.
 """
 
 import hashlib
@@ -66,7 +67,7 @@ def python():
 
 
 def torch_build():
-    """The wanted build of torch, by the name that uv gives it; None where the index's own is the small one."""
+    """The build of torch by the name that uv gives it; None where the index has only the small one."""
     wanted = os.environ.get("ZTH_TORCH", "")
     return wanted or ("cpu" if sys.platform.startswith("linux") else None)
 
@@ -96,18 +97,26 @@ def install_torch(build):
     if not subprocess.call([python(), "-c", "import torch"], stderr=subprocess.DEVNULL):
         return
     if build == "cpu" and gpu_is_there():
-        print("  A GPU is there; torch for the processor alone is installed (ZTH_TORCH=auto takes the GPU's).")
+        print(
+            "  A GPU is there; torch for the processor alone is installed (ZTH_TORCH=auto takes the GPU's)."
+        )
     uv = [python(), "-m", "pip", "--disable-pip-version-check", "install", "-q", "uv"]
     command = [python(), "-m", "uv", "pip", "install", "-q", "--python", python(), "--torch-backend", build]
     command += ["-c", "constraints.txt", "torch"]
-    environment = dict(os.environ, UV_HTTP_TIMEOUT="60", **pip_settings())
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
     print("  torch (%s)" % build)
     sys.stdout.flush()
-    if subprocess.call(uv, **quiet) or subprocess.call(command, env=environment, **quiet):
-        print("  ! the %s build of torch cannot be reached from here: taking the one that the package index has,"
-              " which may be 4 GB larger" % build)  # fmt: skip
+    if not (quietly(uv) and quietly(command, dict(os.environ, UV_HTTP_TIMEOUT="60", **pip_settings()))):
+        print("  ! the %s build of torch cannot be reached from here: pip takes what its index has," % build)
+        print("    which may be 4 GB larger")
         sys.stdout.flush()
+
+
+def quietly(command, environment=None):
+    """Runs a command without a word; did it succeed?"""
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return done.returncode == 0
 
 
 def pip(*arguments):

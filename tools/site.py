@@ -36,8 +36,8 @@ NOTEBOOKS = ("notebooks", "notebooks/beyond", "notebooks/exercises")
 DOCUMENTS = ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "docs/*.md", "benchmarks/*/*.md")
 OF_README = re.compile(r"<!-- (badges|numbers|bench) -->.*?<!-- /\1 -->\n", re.S)  # not on the first page
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
-FIGURE = """<figure class="picture"><img src="{src}" width="{width}" height="{height}" alt="{alt}" loading="lazy"
-decoding="async"><details><summary>the numbers</summary><pre>{text}</pre></details></figure>"""
+FIGURE = """<figure class="picture"><img src="{src}" width="{width}" height="{height}" alt="{alt}"
+loading="lazy" decoding="async"><details><summary>the numbers</summary><pre>{text}</pre></details></figure>"""
 HINT = '<details class="hint"><summary>Hint {number}</summary>\n\n{hint}\n\n</details>'
 
 
@@ -192,7 +192,9 @@ def lighter(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "image/png" in output.get("data", {}):
                 image = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
                 buffer = io.BytesIO()
-                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+                    buffer, "PNG", optimize=True
+                )
                 if buffer.tell() * 4 < len(output.data["image/png"]) * 3:
                     output.data["image/png"] = base64.b64encode(buffer.getvalue()).decode() + "\n"
     return notebook

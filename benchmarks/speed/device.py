@@ -2,8 +2,9 @@
 
     python -m benchmarks.speed.device --device cuda --steps 300
 
-Blocks of steps alternate between the two. The same seed and the same batches: the losses agree loosely, since sums are
-added in another order. Large batches show what a GPU is for; the lessons' networks are too small for one.
+Blocks of steps alternate between the two. The same seed and the same batches: the losses agree loosely,
+since sums are added in another order. Large batches show what a GPU is for; the lessons' networks are too
+small for one.
 """
 
 from __future__ import annotations
@@ -59,9 +60,13 @@ def compare(config: dict, device: str, steps: int, folder: Path) -> list:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--steps", type=int, default=300, help="of each small recipe; a sixtieth of it for the large ones")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="of each small recipe; a sixtieth of it for the large ones"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []

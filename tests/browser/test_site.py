@@ -21,11 +21,13 @@ LIMIT_MB = 30
 LOOK = """() => ({
   width: document.documentElement.scrollWidth,
   broken_formulas: [...document.querySelectorAll("[data-mml-node=merror]")].map((e) => e.textContent),
-  raw_formulas: [...document.querySelectorAll(".math")].filter((e) => !e.querySelector("mjx-container")).length,
+  raw_formulas: [...document.querySelectorAll(".math")]
+    .filter((e) => !e.querySelector("mjx-container")).length,
   cut: [...document.querySelectorAll(".bd-article-container pre")]
     .filter((p) => p.scrollWidth > p.clientWidth + 1).map((p) => p.textContent.slice(0, 80)),
   pictures: [...document.querySelectorAll(".bd-article img")]
-    .filter((i) => !i.getAttribute("alt") || !i.getAttribute("width") || i.loading !== "lazy").map((i) => i.src),
+    .filter((i) => !i.getAttribute("alt") || !i.getAttribute("width") || i.loading !== "lazy")
+    .map((i) => i.src),
 })"""
 
 
@@ -114,7 +116,11 @@ def test_from_a_folder(built, browser, tmp_path):
     """As files, moved elsewhere: no error either, formulas are set, the map is drawn, the search finds."""
     moved = shutil.copytree(built, tmp_path / "a folder" / "site")
     with watched_page(browser) as page:
-        for name in ("index.html", "notebooks/04_batchnorm.html", "notebooks/exercises/05_backprop_ninja.html"):
+        for name in (
+            "index.html",
+            "notebooks/04_batchnorm.html",
+            "notebooks/exercises/05_backprop_ninja.html",
+        ):
             assert opened(page, f"file://{moved}/{name}") == [] and page.errors == [], name
             assert page.evaluate(LOOK)["raw_formulas"] == 0
         opened(page, f"file://{moved}/index.html")

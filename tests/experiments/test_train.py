@@ -1,4 +1,6 @@
-"""experiments.train: what a run leaves behind, and that nothing is lost by a kill, a Ctrl-C or a second process."""
+"""experiments.train: what a run leaves behind, and that nothing is lost by a kill, a Ctrl-C or a second
+process.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,9 @@ def test_the_tree_is_the_lessons():
         batch_norm.training = False
         batch_norm.gamma, batch_norm.beta = norm.weight, norm.bias
         layers += [lesson["FlattenConsecutive"](2), linear, batch_norm, lesson["Tanh"]()]
+    h = x
     for layer in layers:
-        h = layer(h if layer is not layers[0] else x)
+        h = layer(h)
     torch.testing.assert_close(net.eval()(x), net.out(h.flatten(1)))
 
 
@@ -100,12 +103,17 @@ def test_learning_rates():
     config = train.complete(model="wavenet")
     assert [train.learning_rate(config, p) for p in (0, 0.74, 0.76)] == pytest.approx([0.1, 0.1, 0.01])
     config = train.complete(model="gru", lr=1.0)
-    assert [train.learning_rate(config, p) for p in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert [train.learning_rate(config, p) for p in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx(
+        [0, 0.5, 1, 0.5, 0]
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"model": "transformer"}, "there are mlp"), ({"model": "mlp", "layers": 3}, "has no layers; it has model")],
+    [
+        ({"model": "transformer"}, "there are mlp"),
+        ({"model": "mlp", "layers": 3}, "has no layers; it has model"),
+    ],
 )
 def test_values_that_do_not_fit(given, said):
     with pytest.raises(ValueError, match=said):
