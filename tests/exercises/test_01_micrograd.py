@@ -161,6 +161,7 @@ def saved_first(a, b, out):
 
 WRONG_PRODUCT = {
     "multiply with what arrives": product(lambda a, b, g: (b, a)),
+    "two things": product(lambda a, b, g: (b, a), add=False),
     "`=` forgets": product(lambda a, b, g: (b * g, a * g), add=False),
     "the other way round": product(lambda a, b, g: (a * g, b * g)),
     "the gradients are unchanged": lambda a, b, out: None,
@@ -363,6 +364,7 @@ WRONG_OPERATIONS = {
     "the slope of exp is missing": engine("exp", math.exp, lambda x, y, g: g),
     "nothing passes through log": engine("log", math.log, lambda x, y, g: 0.0),
     "use the natural logarithm": engine("log", math.log10, lambda x, y, g: g / x),
+    "that is the number itself": engine("exp", lambda x: x, lambda x, y, g: g),
     "that is the logarithm": engine("exp", math.log, lambda x, y, g: g / x),
     "Value has no exp": (NoLog, right("micrograd", "softmax_nll")[1]),
     "the first answer is the class Value": right("micrograd", "softmax_nll")[::-1],

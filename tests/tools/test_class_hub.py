@@ -59,7 +59,7 @@ def hub():
     process = None
     try:
         for student, password in passwords.items():
-            subprocess.run(["useradd", "--create-home", student], check=True)
+            subprocess.run(["useradd", "--create-home", "-K", "HOME_MODE=0700", student], check=True)
             subprocess.run(["chpasswd"], input=f"{student}:{password}", text=True, check=True)
         tried = as_user(
             STUDENTS[0], sys.executable, "-c", "import jupyterhub, nbgrader, zth_helpers.exercises.mlp"

@@ -267,7 +267,7 @@ def gain_of(gain: Any) -> str:
         "sin 2x": lambda z: (2 * z).sin(),
     }
     for i, (name, f) in enumerate(functions.items()):
-        z = normal(i)(*((20_000,), (300, 40), (25, 16, 30))[i % 3])
+        z = normal(i)(*((20_000,), (300, 40), (25 + i, 16, 30))[i % 3])
         y, want = f(z), f(z).square().mean() ** -0.5
         mistakes = {
             "that is the root mean square itself: the gain is 1 over it": 1 / want,

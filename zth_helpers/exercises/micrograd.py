@@ -187,6 +187,7 @@ def product_backward(backward: Any) -> str:
 
         mistakes = {
             "you forgot to multiply with what arrives, out.grad": [ga + db, gb + da],
+            "two things: multiply with what arrives, out.grad, and add with `+=`": [db, da],
             "`=` forgets what a and b have received elsewhere: add with `+=`": [db * g, da * g],
             "the slope in a is b's data, and the other way round": [ga + da * g, gb + db * g],
             "the gradients are unchanged": [ga, gb],
@@ -367,6 +368,7 @@ def _judge_operations(Value: Any) -> None:
                 if name == "exp"
                 else math.exp(value),
                 "use the natural logarithm, math.log": math.log10(value),
+                f"that is the number itself: {name} has to act on self.data": value,
             }
             expect(f"the data of Value({value:.4f}).{name}()", made.data, math_of(value), mistakes, rtol=1e-6)
             want = [v.grad.item() for v in x]
