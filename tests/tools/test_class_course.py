@@ -72,7 +72,12 @@ try:
     network = "open"
 except OSError as error:
     network = f"closed: {{error}}"
-pathlib.Path("report.txt").write_text(network + "\\n" + "\\n".join(seen))
+try:
+    hoard = bytearray(8 << 30)
+    memory = "had"
+except MemoryError:
+    memory = "refused"
+pathlib.Path("report.txt").write_text("\\n".join([network, memory, *seen]))
 def gradient(a, b, c):
     while True:
         pass
@@ -146,8 +151,8 @@ def told_in_our_words(graded):
 
 def harmed_nothing_but_itself(graded):
     """Eve deleted what she saw and called home: the course stands, and she saw nobody's work but her own."""
-    network, *seen = (graded / "autograded" / "eve" / LESSON / "report.txt").read_text().splitlines()
-    assert network.startswith("closed")
+    network, memory, *seen = (graded / "autograded" / "eve" / LESSON / "report.txt").read_text().splitlines()
+    assert network.startswith("closed") and memory == "refused"
     inside = graded / "autograded" / "eve" / LESSON
     assert all(
         Path(path) == inside or inside in Path(path).parents or Path(path) in inside.parents for path in seen
