@@ -80,5 +80,6 @@ if "get_config" in globals():  # not when a test imports it
     c.ServerApp.root_dir = c.LabApp.root_dir = str(Path(__file__).resolve().parents[1])
     if os.name != "nt":  # no login shell: that would forget the PATH with the course's commands
         c.ServerApp.terminado_settings = {"shell_command": [os.environ.get("SHELL") or "sh"]}
+    c.LabApp.extra_labextensions_path = [str(Path(__file__).parent / "lab_extensions")]
     c.LabApp.app_settings_dir = str(Path(__file__).parent / "lab_settings")  # asks nothing about news
     c.Application.log_level = "ERROR"  # the address is printed nevertheless

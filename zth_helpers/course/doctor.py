@@ -102,7 +102,7 @@ CHECKS: dict[str, Callable[[], Row]] = {
     "torch": _torch_build,
     "kernel": kernel,
     "JupyterLab": lambda: version_of("jupyterlab", 4),
-    "ipywidgets": lambda: version_of("ipywidgets", 8),
+    "anywidget": lambda: version_of("anywidget", 0),
     "home": home,
     "graph renderer": renderer,
     "names": names,

@@ -11,6 +11,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.container import BarContainer
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -18,8 +19,11 @@ from matplotlib.patches import StepPatch
 
 from zth_helpers.text import table
 
-INK, PAPER, GRID = "#22262b", "#fcfcfa", "#d9dcd6"
-COLOURS = ("#2a6fbb", "#d1495b", "#3a8f5c", "#c98a1b", "#7a5ba8", "#3d9aa8", "#8a6552", "#6b7280")
+INK, PAPER, GRID, MUTED = "#22262b", "#fcfcfa", "#d9dcd6", "#63696f"
+# Six categories at most, told apart with red-green blindness too; whoever needs more uses markers and dashes.
+COLOURS = ("#136fd7", "#ae2d35", "#23686c", "#be8800", "#2e1986", "#489da2")
+DEPTH = LinearSegmentedColormap.from_list("depth", ["#1a1148", "#1f5a86", "#2f8f7a", "#c8b92f"])  # ordered
+DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), "-.", ":", (0, (7, 2, 1.5, 2, 1.5, 2)))
 DPI = 100  # of the picture as it is shown; its file has twice as many
 MOST_TEXTS = 80  # labels of one plot that are read out; more of them say nothing
 
@@ -71,8 +75,20 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
         """What a notebook shows, and how wide: half of the picture's own pixels."""
-        data = {"image/png": self.png(), "text/plain": str(self)}
-        return data, {"image/png": {"width": round(self.get_figwidth() * DPI)}}
+        twin = str(self)
+        data = {"image/png": self.png(), "text/plain": twin}
+        return data, {"image/png": {"width": round(self.get_figwidth() * DPI), "alt": alternative(twin)}}
+
+
+def alternative(twin: str) -> str:
+    """The alternative text of a picture: the first line of its twin that says something."""
+    first = next((line.strip() for line in twin.splitlines() if line.strip()), "figure")
+    return first if len(first) <= 200 else f"{first[:199]}…"
+
+
+def ramp(i: int, n: int) -> str:
+    """The colour of the i-th of n layers: ordered, from dark to light, as depth is."""
+    return to_hex(DEPTH(i / max(n - 1, 1)))
 
 
 def read_aloud(fig: matplotlib.figure.Figure) -> str:
