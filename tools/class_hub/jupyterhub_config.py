@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 here = Path(__file__).resolve().parent
 c.JupyterHub.bind_url = os.environ.get("ZTH_HUB", "http://127.0.0.1:8000")
 c.JupyterHub.authenticator_class = "pam"

@@ -2,6 +2,6 @@
 
 import os
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.CourseDirectory.course_id = os.environ["ZTH_CLASS"]
 c.Exchange.root = os.environ["ZTH_EXCHANGE"]
