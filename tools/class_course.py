@@ -60,11 +60,11 @@ c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 c.Execute.kernel_name = "zth-jailed"
 c.KernelManager.transport = "ipc"
 c.KernelManager.connection_file = f"{{sockets}}/kernel.json"
-c.Execute.timeout = 150  # seconds for one cell; a check ends by itself after 20
+c.Execute.timeout = 120  # seconds for one cell; a check ends by itself after 20
 c.Execute.error_on_timeout = {{
     "ename": "CellTimeoutError",
-    "evalue": "this cell ran for more than 150 seconds",
-    "traceback": ["CellTimeoutError: this cell ran for more than 150 seconds"],
+    "evalue": "this cell ran for more than 120 seconds",
+    "traceback": ["CellTimeoutError: this cell ran for more than 120 seconds"],
 }}
 # ---- below this line nothing is written over ----
 '''

@@ -286,9 +286,9 @@ def direct_connections(make_W0: Any, logits: Any) -> str:
         got = call(answer, X, *p)
         expect("logits", got, right, mistakes)
         upstream = torch.randn(right.shape, generator=g)
-        wanted = torch.autograd.grad(right, p, upstream)
+        wanted = torch.autograd.grad((right * upstream).sum(), p)
         require(got.requires_grad, "no gradient reaches W0: leave out detach, .data and torch.no_grad")
-        grads = torch.autograd.grad(got, given, upstream, allow_unused=True)
+        grads = torch.autograd.grad((got * upstream).sum(), given, allow_unused=True)
         for name, grad, want in zip(("C", "W0", "W1", "b1", "W2", "b2"), grads, wanted):
             require(grad is not None, f"no gradient reaches {name}: leave out detach and .data")
             expect(f"gradient of {name}", grad, want)
