@@ -6,15 +6,18 @@ ARGS ?=
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help lab start progress test test-all notebooks figs exercises numbers bench clean
+.PHONY: help lab start progress test test-all site sweep notebooks figs exercises exercises-report class numbers bench clean
 
 help:
 	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"
 	@echo "make start L=3  fresh copies of lesson 3 in work/;  make progress: which of your exercises are solved"
 	@echo "make test       run every notebook and compare it with its stored outputs; the package's tests"
 	@echo "make test-all   what make test leaves out: the browser, one knob at a time (needs a Chromium)"
+	@echo "make site       the notebooks and documents as a site in build/site (needs npm)"
+	@echo "make sweep      search for good settings, in two processes (ARGS=\"--trials 100 --model gated\")"
 	@echo "make notebooks  run all notebooks in place and normalise them (for authors)"
 	@echo "make exercises  make notebooks/exercises from notebooks/solutions (for authors)"
+	@echo "make class      an nbgrader course from the masters, for teachers (ARGS=~/class)"
 	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
 	@echo "make numbers    the lectures' numbers: the lecture's list, full steps (an hour or two)"
 	@echo "make bench      the speed table (under 15 minutes)"
@@ -47,6 +50,12 @@ test: install-test
 test-all: install-test
 	@exec $(BIN)/python -m pytest -n 2 -q -m "browser or sweep" tests $(ARGS)
 
+site: install-site
+	@$(BIN)/python -m tools.site
+
+sweep: install-scale
+	@exec $(BIN)/python -m experiments.sweep $(ARGS)
+
 notebooks: install-test
 	@$(BIN)/python -m tools.notebooks $(ARGS)
 
@@ -55,6 +64,12 @@ figs: install-test
 
 exercises: install-test
 	@$(BIN)/python -m tools.exercises
+
+exercises-report: install-test
+	@$(BIN)/python -m tests.exercises.report
+
+class: install-class
+	@$(BIN)/python -m tools.class_course $(ARGS)
 
 numbers: install-test
 	@$(BIN)/python -m benchmarks.lecture_numbers.reproduce $(ARGS)

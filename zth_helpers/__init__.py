@@ -8,7 +8,7 @@ Nothing is imported before it is asked for: `Monitor` and `diagnose` need torch 
 from importlib import import_module
 from typing import Any
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 _HOMES = {
     "Monitor": "monitor",

@@ -4,6 +4,7 @@ ZTH_NAMES=lecture    which list of names: "lecture", "shipped", or the path of a
 ZTH_FULL=1           the lectures' own step counts instead of the quick ones
 ZTH_SHRINK=40        one fortieth of the quick steps, to see that everything runs
 ZTH_QUIET=1          no progress bars
+ZTH_DEVICE=cuda      where lessons 03, 04, 06 and the experiments train: cpu (the default), cuda, mps
 ZTH_LEDGER=FILE      compare(), recomputed() and check() append what they saw to this file (`make numbers`)
 """
 
@@ -23,6 +24,11 @@ def quiet() -> bool:
     return _switched_on("ZTH_QUIET")
 
 
+def be_quiet() -> None:
+    """No progress bars in this process and its children: another one shows the progress."""
+    os.environ["ZTH_QUIET"] = "1"
+
+
 def full_steps() -> bool:
     return _switched_on("ZTH_FULL")
 
@@ -33,6 +39,17 @@ def shrink() -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"ZTH_SHRINK={text}: give a whole number, 1 or more")
     return int(text)
+
+
+def device() -> str:
+    """Where to train; raises ValueError for a device that torch does not find, with those that it does."""
+    import torch
+
+    wanted = os.environ.get("ZTH_DEVICE") or "cpu"
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    if wanted.partition(":")[0] not in there:
+        raise ValueError(f"ZTH_DEVICE={wanted}: this torch finds {', '.join(there)}")
+    return wanted
 
 
 def ledger() -> Path | None:
