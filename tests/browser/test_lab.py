@@ -28,7 +28,7 @@ class Lesson:
         data = [o.get("data", {}) for c in self.stored.cells for o in c.get("outputs", [])]
         self.expected = sum("image/png" in d for d in data)
         self.pictures = jl.pictures(page, self.expected)
-        images = page.locator(".jp-OutputArea-output .jp-RenderedImage img")
+        images = page.locator(".jp-RenderedImage img")
         self.alternatives = images.evaluate_all("all => all.map(i => i.alt)")
         self.before = page.locator(".jp-OutputArea-output").all_inner_texts()
         jl.run_all(page)
