@@ -19,7 +19,8 @@ def keep_static_pictures(model: dict, **_) -> None:
         return
     for cell in model["content"].get("cells", []):
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
+            data = output.get("data", {})
+            if "image/png" in data or "".join(data.get("text/plain", "")) == "still training":  # see `live`
                 output["data"].pop(WIDGET, None)
 
 
