@@ -147,4 +147,4 @@ def _beside(ax: Axes, of: Axes) -> None:
     place = dict(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderpad=0)
     lines = [line for line in of.lines if not str(line.get_label()).startswith("_")]
     labels = [line.get_label() for line in lines]
-    ax.legend(lines, labels, frameon=False, fontsize=8, labelcolor=INK, handlelength=1.6, **place)
+    ax.legend(lines, labels, frameon=False, fontsize=7, labelcolor=INK, handlelength=1.6, **place)
