@@ -6,16 +6,18 @@ ARGS ?=
 BIN := .venv/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help lab test test-all site sweep notebooks figs exercises numbers bench clean
+.PHONY: help lab start progress test test-all site sweep notebooks figs exercises exercises-report class numbers bench clean
 
 help:
 	@echo "make lab        install on first use, then open the course in JupyterLab (ARGS=\"--port 8899\")"
+	@echo "make start L=3  fresh copies of lesson 3 in work/;  make progress: which of your exercises are solved"
 	@echo "make test       run every notebook and compare it with its stored outputs; the package's tests"
 	@echo "make test-all   what make test leaves out: the browser, one knob at a time (needs a Chromium)"
 	@echo "make site       the notebooks and documents as a site in build/site (needs npm)"
 	@echo "make sweep      search for good settings, in two processes (ARGS=\"--trials 100 --model gated\")"
 	@echo "make notebooks  run all notebooks in place and normalise them (for authors)"
 	@echo "make exercises  make notebooks/exercises from notebooks/solutions (for authors)"
+	@echo "make class      an nbgrader course from the masters, for teachers (ARGS=~/class)"
 	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
 	@echo "make numbers    the lectures' numbers: the lecture's list, full steps (an hour or two)"
 	@echo "make bench      the speed table (under 15 minutes)"
@@ -25,13 +27,21 @@ install-%:
 	@command -v $(PYTHON) >/dev/null || { echo "✗ no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) tools/install.py $*
 
-# The server sees the whole project (the notebooks show ../figs) and opens on notebooks/. It stays on this
-# machine, with its token. JupyterLab refuses to run as root without a flag: only root gets it.
+# The server sees the whole project (the notebooks show ../figs) and opens on the welcome page in work/, where
+# the learner's own copies are. It stays on this machine, with its token. JupyterLab refuses to run as root
+# without a flag: only root gets it. Its terminals and kernels find the environment's commands on the PATH.
 lab: install-course
 	@$(BIN)/python -m zth_helpers doctor
 	@$(BIN)/python -m zth_helpers names
-	@exec $(BIN)/jupyter lab --config=tools/lab_config.py --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
-		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+	@$(BIN)/python -m zth_helpers copies
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/jupyter lab --config=tools/lab_config.py --ip=127.0.0.1 \
+		--LabApp.default_url=/lab/tree/work/welcome.md $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+
+start: install-course
+	@$(BIN)/python -m zth_helpers start "$(L)"
+
+progress: install-course
+	@$(BIN)/python -m zth_helpers progress $(L)
 
 test: install-test
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
@@ -54,6 +64,12 @@ figs: install-test
 
 exercises: install-test
 	@$(BIN)/python -m tools.exercises
+
+exercises-report: install-test
+	@$(BIN)/python -m tests.exercises.report
+
+class: install-class
+	@$(BIN)/python -m tools.class_course $(ARGS)
 
 numbers: install-test
 	@$(BIN)/python -m benchmarks.lecture_numbers.reproduce $(ARGS)

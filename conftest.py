@@ -85,6 +85,8 @@ def sanitize(self, text):
     there is one counts, and the text twin beside it is what is compared."""
     if isinstance(text, str) and re.match(r"\s*(<\?xml|<!DOCTYPE svg|<svg)", text):
         return "<svg>"
+    if isinstance(text, dict) and "module" in text:  # an explorable's data; its twin is what is compared
+        return f"<explorable {text['module']}>"
     return Tolerant(text) if isinstance(text, str) else text
 
 

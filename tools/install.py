@@ -1,6 +1,6 @@
 """Builds .venv for this course, or says in one line why it cannot. Called by the Makefile; needs only Python.
 
-    python tools/install.py [course | site | scale | test | bench]
+    python tools/install.py [course | class | site | scale | test | bench]
 
 The syntax here is kept old on purpose: a Python that is too old must still be able to say so.
 `.venv/installed` says what was installed; it is written last, so an interrupted install
@@ -22,8 +22,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 NEEDED_MB = 6000
 # What each set of packages of pyproject.toml has in it: who has installed `test` need not install `course`.
-CONTAINS = {"course": ["course"], "site": ["site"], "scale": ["scale"]}
-CONTAINS["test"] = ["test", "course", "site", "scale"]
+CONTAINS = {"course": ["course"], "site": ["site"], "scale": ["scale"], "class": ["course", "class"]}
+CONTAINS["test"] = ["test", "course", "class", "site", "scale"]
 CONTAINS["bench"] = ["bench"] + CONTAINS["test"]
 # What pip prints when something outside of it is wrong -> what to tell the user.
 CAUSES = [

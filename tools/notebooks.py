@@ -47,8 +47,9 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         for output in cell.outputs:
             output.pop("transient", None)
             if output.output_type in ("display_data", "execute_result"):
-                size = output.metadata.get("image/png", {}).get("width")
-                output.metadata = {"image/png": {"width": size}} if size else {}
+                shown = output.metadata.get("image/png", {})
+                kept = {k: shown[k] for k in ("width", "alt") if k in shown}
+                output.metadata = {"image/png": kept} if kept else {}
                 # A widget's id is random and dies with its kernel; its static picture stays.
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
             if output.output_type == "execute_result":

@@ -5,6 +5,7 @@ Rendered by pygraphviz, whose wheels bring Graphviz along; else by a `dot` on PA
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import sys
@@ -36,7 +37,8 @@ class Graph:
         if drawn is None:
             return None
         text = drawn.decode("utf-8")  # as wide as the page at most, wherever it is shown
-        fit = '<svg style="max-width:100%;height:auto"'
+        alt = html.escape(f"graph of {self.twin.partition(chr(10))[0]}")
+        fit = f'<svg role="img" aria-label="{alt}" style="max-width:100%;height:auto"'
         return text[text.index("<svg") :].replace("<svg", fit, 1)
 
     @cached_property
@@ -52,7 +54,8 @@ class Graph:
         if not (self.svg and self.png):
             return data, {}
         wide = int.from_bytes(self.png[16:20], "big")  # where a PNG says its width, here for a sharp screen
-        return data | {"image/svg+xml": self.svg, "image/png": self.png}, {"image/png": {"width": wide // 2}}
+        picture = {"width": wide // 2, "alt": f"graph of {self.twin.partition(chr(10))[0]}"}
+        return data | {"image/svg+xml": self.svg, "image/png": self.png}, {"image/png": picture}
 
 
 def draw_dot(root: Any, direction: str = "LR") -> Graph:

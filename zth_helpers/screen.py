@@ -3,28 +3,32 @@
     for i in live(mon, steps):
         ...forward, mon.retain_grads(), backward, update, mon.step(loss, lr=lr)
 
-One picture (loss, activations, gradients, updates) is redrawn in place under the cell, above a bar with the
-time left, and stays when the loop ends, is interrupted, or fails. No widget is involved, so what is saved is
-what was last seen. Outside of a notebook there is the bar alone; under ZTH_QUIET=1 only the last picture.
+One figure (outputs, gradients, loss, updates) stands under the cell, below a bar with the time left. While
+the loop runs it is drawn in the page, about once a second, from a few hundred numbers; at the end, or when
+the loop is interrupted or fails, a picture takes its place, so what is saved is what was last seen. Outside
+of a notebook there is the bar alone; under ZTH_QUIET=1 only the picture.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from zth_helpers import settings
 from zth_helpers.monitor import Monitor
-from zth_helpers.plots.dashboard import dashboard, empty
+from zth_helpers.plots.dashboard import dashboard, dashboard_data
 
-AT_MOST_EVERY = 0.5  # seconds
-FIRST = 2.0  # until then the place is kept by an empty picture: a short run is not held up by drawing
-SHARE = 1 / 33  # of the loop's time that drawing may take; the last picture comes on top
+FIRST = 0.5  # seconds until the first figure: a short run is not held up by it
+EVERY = 1.0  # seconds between two
+SHARE = 1 / 20  # of the loop's time that they may take; the last picture comes on top
 
 
-def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterator[Any]:
-    """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile."""
+def live(mon: Monitor | Sequence[float], steps: int | Iterable, label: str = "training") -> Iterator[Any]:
+    """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile.
+
+    `mon` may also be the list to which the loop appends its losses; then there is the loss alone.
+    """
     screen = _Screen(mon)
     try:
         for step in settings.progress(steps, label):
@@ -35,35 +39,47 @@ def live(mon: Monitor, steps: int | Iterable, label: str = "training") -> Iterat
 
 
 class _Screen:
-    """Where the picture stands in the notebook; it shows nothing where there is no notebook."""
+    """Where the figure stands in the notebook; it shows nothing where there is no notebook."""
 
-    def __init__(self, mon: Monitor):
-        self.mon, self.due = mon, float("inf")
+    def __init__(self, mon: Monitor | Sequence[float]):
+        self.mon = mon
+        self.figure: Any = None
         self.handle: Any = None
         self.notebook = in_notebook()
-        if self.notebook and not settings.quiet():
-            from IPython.display import DisplayHandle
-
-            self.handle = DisplayHandle()
-            self.show(first=True)
+        drawn = self.notebook and not settings.quiet()
+        self.due = time.perf_counter() + FIRST if drawn else float("inf")
 
     def refresh(self) -> None:
-        if time.perf_counter() >= self.due:
-            self.show()
-
-    def show(self, first: bool = False) -> None:
+        if time.perf_counter() < self.due:
+            return
         start = time.perf_counter()
-        shown = empty() if first else dashboard(self.mon)
-        data = {"image/png": shown.png(scale=1), "text/plain": f"{self.mon!r}, still training"}
-        (self.handle.display if first else self.handle.update)(data, raw=True)
+        self.show(dashboard_data(self.mon))
         end = time.perf_counter()
-        self.due = end + (FIRST if first else max(AT_MOST_EVERY, (end - start) * (1 / SHARE - 1)))
+        self.due = end + max(EVERY - (end - start), (end - start) * (1 / SHARE - 1))
+
+    def show(self, numbers: dict[str, Any]) -> None:
+        if self.figure is not None:
+            self.figure.data = numbers
+            return
+        from IPython.display import DisplayHandle
+
+        try:
+            from zth_helpers.interact.explorable import Explorable
+        except ImportError:  # the light install has no widgets: the picture at the end must do
+            self.due = float("inf")
+            return
+        self.figure, self.handle = Explorable("live", numbers), DisplayHandle()
+        shown, _ = self.figure._repr_mimebundle_()
+        self.handle.display(shown | {"text/plain": "still training"}, raw=True)
 
     def finish(self) -> None:
         self.due = float("inf")
-        if self.handle:
+        if not self.notebook or (not isinstance(self.mon, Monitor) and not len(self.mon)):
+            return
+        if self.handle is not None:
             self.handle.update(dashboard(self.mon))
-        elif self.notebook:
+            self.figure.close()
+        else:
             from IPython.display import display
 
             display(dashboard(self.mon))

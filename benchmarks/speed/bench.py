@@ -24,7 +24,16 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.lecture_numbers.report import between, read_json
-from benchmarks.speed import engine, live, monitor, sampling, time_to_loss, windows
+from benchmarks.speed import (
+    engine,
+    explorables,
+    live,
+    monitor,
+    sampling,
+    time_to_loss,
+    verdict,
+    windows,
+)
 from tools.notebooks import ROOT
 
 FOLDER = ROOT / "benchmarks" / "speed"
@@ -76,7 +85,19 @@ PARTS: dict[str, tuple[str, Callable, Callable, Callable]] = {
         lambda: monitor.measure(1),
         monitor.table,
     ),
+    "verdict": (
+        "Sick and healthy networks: what Monitor with diagnose finds, and what others find",
+        verdict.measure,
+        lambda: verdict.measure(seeds=1),
+        verdict.table,
+    ),
     "live": ("What seeing it live costs", lambda: live.measure(3), lambda: live.measure(1, 200), live.table),
+    "explorables": (
+        "Explorables: frames while a slider is dragged, and bytes of JavaScript",
+        explorables.measure,
+        lambda: explorables.measure(10),
+        explorables.table,
+    ),
     "loss": (
         "Time to the lecture's dev loss, and the lowest in 120 seconds",
         time_to_loss.measure,

@@ -3,9 +3,9 @@
     python -m benchmarks.speed.live          (about four minutes; nothing else should run meanwhile)
 
 Three ways take turns, each trains its own copy for the same number of steps: bare, with a Monitor, with a
-Monitor seen live (its first and last pictures and its bar included). The ratios are those within a round,
+Monitor seen live (the picture at the end and the bar included). The ratios are those within a round,
 median of all rounds. With one thread that is processor time, with two elapsed time. A notebook's part is
-played by a handle that encodes each picture as a kernel does and throws it away.
+played by a figure and a handle that encode what they get as a kernel does, and throw it away.
 """
 
 from __future__ import annotations
@@ -20,24 +20,34 @@ from collections.abc import Callable
 
 import IPython.display
 import torch
+import traitlets
 
 from benchmarks.speed.alternate import alternate, ratio, spread
 from benchmarks.speed.monitor import LR, THREADS, Plain
 from zth_helpers import Monitor, screen
+from zth_helpers.interact import explorable
 
 ROUNDS, STEPS = 3, 10_000
 WAYS = "bare", "with a Monitor", "seen live"
 
 
-class Handle:
-    """What a kernel does with a picture, except to send it."""
+class Figure(explorable.Explorable):
+    """What a kernel does with the numbers of a figure, except to send them."""
 
-    pictures = 0
+    drawn = 0
+
+    @traitlets.observe("data")
+    def encode(self, change) -> None:
+        json.dumps(change["new"]).encode()
+        Figure.drawn += 1
+
+
+class Handle:
+    """The same for the picture at the end."""
 
     def display(self, shown, raw: bool = False) -> None:
-        data = shown if raw else shown._repr_mimebundle_()
-        json.dumps(data | {"image/png": base64.b64encode(data["image/png"]).decode()}).encode()
-        Handle.pictures += 1
+        data = shown if raw else shown._repr_mimebundle_()[0]
+        json.dumps({k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in data.items()})
 
     update = display
 
@@ -64,14 +74,15 @@ def measure(rounds: int = ROUNDS, steps: int = STEPS) -> list[dict]:
     the range of the first), redraws a second."""
     os.environ["ZTH_QUIET"] = "0"
     screen.in_notebook, IPython.display.DisplayHandle = lambda: True, Handle
+    explorable.Explorable = Figure  # type: ignore[misc]
     before, rows = torch.get_num_threads(), []
     for threads in THREADS:
         torch.set_num_threads(threads)
         clock = time.process_time if threads == 1 else time.perf_counter
-        started, Handle.pictures = time.perf_counter(), 0
+        started, Figure.drawn = time.perf_counter(), 0
         ways = {way: lambda w=way, c=clock: silently(w, steps, c) for way in WAYS}
         seconds = alternate(ways, rounds, f"live, {threads} thread(s)")
-        a_second = 3 * Handle.pictures / (time.perf_counter() - started)
+        a_second = 3 * Figure.drawn / (time.perf_counter() - started)
         for way in WAYS:
             row = dict(name=way, threads=threads, step_us=1e6 * statistics.median(seconds[way]) / steps)
             row |= ratio(seconds[way], seconds["bare"])

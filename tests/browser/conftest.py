@@ -27,6 +27,7 @@ COPIED = (
     "data",
     "zth_helpers",
     "tools",
+    "README.md",
     "Makefile",
     "pyproject.toml",
     "constraints.txt",

@@ -100,63 +100,24 @@ def pictures(page: Page, expected: int) -> int:
     return shown
 
 
-def explorers(page: Page, count: int) -> list[Locator]:
-    """The figures with controls, `count` of them, each scrolled to once so that JupyterLab draws it."""
-    found = page.locator(".zth-explorer")
+def explorables(page: Page, count: int) -> list[Locator]:
+    """The explorables, `count` of them, each scrolled to once so that JupyterLab draws it."""
+    found = page.locator(".zth")
     for cell in page.locator(".jp-CodeCell", has_text="interact.").all():
         cell.scroll_into_view_if_needed()
     expect(found).to_have_count(count, timeout=30_000)
     return found.all()
 
 
-def numbers(explorer: Locator) -> str:
-    """The text under the picture; it tells whether the picture is another one."""
-    return explorer.locator("details pre").inner_text() or explorer.locator("details pre").text_content()
-
-
-def picture(explorer: Locator) -> str:
-    """The bytes of the picture that stands there, as a checksum."""
-    return explorer.locator("img").evaluate(CHECKSUM)
-
-
-CHECKSUM = """async image => {
-    const bytes = await (await fetch(image.src)).arrayBuffer();
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', bytes));
-    return [...digest].map(b => b.toString(16)).join('');
-}"""
-
-
-def changes(page: Page, explorer: Locator, act, seconds: float = 20) -> bool:
-    """Does `act` bring another picture?"""
-    before = picture(explorer)
-    act()
-    for _ in range(int(seconds * 10)):
-        page.wait_for_timeout(100)
-        if picture(explorer) != before:
-            return True
-    return False
-
-
-def press_slider(slider: Locator) -> None:
-    """One step by keyboard: to the right, or to the left at the right end."""
-    slider.focus()
-    at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
-    slider.press("ArrowLeft" if at_end else "ArrowRight")
-
-
 __all__ = [
     "IDLE",
-    "changes",
     "errors",
     "expect",
-    "explorers",
+    "explorables",
     "menu",
-    "numbers",
     "open_notebook",
     "our_console_errors",
-    "picture",
     "pictures",
-    "press_slider",
     "run_all",
     "save",
 ]

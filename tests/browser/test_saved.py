@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from tests.browser import explorables as ex
 from tests.browser import jupyterlab as jl
 from tools.notebooks import KERNELSPEC
 
@@ -38,8 +39,8 @@ def test_reopened_without_a_kernel_it_shows_the_picture(lab, page, notebook):
     box = page.locator(".jp-RenderedMarkdown .alert")
     assert box.evaluate("box => getComputedStyle(box).color") == "rgb(58, 32, 0)"  # the sanitizer keeps it
     assert not page.get_by_text("Jupyter news").count(), "a question lies over the notebook"
-    explorer = jl.explorers(page, 1)[0]
-    assert jl.changes(page, explorer, lambda: jl.press_slider(explorer.locator("[role=slider]")))
+    root = jl.explorables(page, 1)[0]
+    assert ex.changes(root, lambda: root.locator("input[type=range]").first.press("ArrowRight"))
     saved = jl.save(page, notebook)
     assert jl.errors(saved) == ["ZeroDivisionError: division by zero"]  # far below what is on the screen
     assert "image/png" in saved.cells[0].outputs[-1].data

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 
+import numpy as np
 import pytest
+import torch
 
 from tests.exercises.answers import answers, checks, exercises_of, rejected, right, stubs
 from zth_helpers.exercises import micrograd as ex
@@ -49,15 +52,34 @@ def all_inputs(g, x, h):
     return [(g(*(v + h for v in x)) - g(*x)) / h] * len(x)
 
 
-def test_more_right_ways():
-    assert ex.gradient_by_hand.check(central)
-    assert ex.gradient_by_hand.check(gradient)
-    assert ex.forward_difference.check(difference(1, 0, 1))
-    assert ex.symmetric_difference.check(difference(1, 1, 2))
-    assert ex.symmetric_difference.check(lambda g, x, h: tuple(difference(1, 1, 2)(g, x, h)))
-    assert ex.product_backward.check(product(lambda a, b, g: (b * g, a * g)))
-    assert ex.topological_order.check(kahn)
-    assert ex.softmax_nll.check(*stable())
+def float32(a, b, c):
+    return np.array(gradient(a, b, c), dtype=np.float32)
+
+
+def more_right_ways():
+    return [
+        ("gradient_by_hand", (central,)),
+        ("gradient_by_hand", (gradient,)),
+        ("gradient_by_hand", (float32,)),
+        ("gradient_by_hand", (lambda a, b, c: [np.float64(x) for x in gradient(a, b, c)],)),
+        ("gradient_by_hand", (lambda a, b, c: torch.tensor(gradient(a, b, c)),)),
+        ("forward_difference", (difference(1, 0, 1),)),
+        ("forward_difference", (lambda g, x, h: np.array(difference(1, 0, 1)(g, x, h)),)),
+        ("symmetric_difference", (difference(1, 1, 2),)),
+        ("symmetric_difference", (lambda g, x, h: tuple(difference(1, 1, 2)(g, x, h)),)),
+        ("product_backward", (product(lambda a, b, g: (b * g, a * g)),)),
+        ("product_backward", (product(lambda a, b, g: (np.float64(b) * g, np.float64(a) * g)),)),
+        ("topological_order", (kahn,)),
+        ("topological_order", (lambda root: tuple(kahn(root)),)),
+        ("softmax_nll", stable()),
+    ]
+
+
+@pytest.mark.parametrize("i", range(14))
+def test_more_right_ways(i):
+    name, given = more_right_ways()[i]
+    verdict = exercises_of(ex)[name].check(*given)
+    assert verdict, str(verdict)
 
 
 WRONG_GRADIENTS = {
@@ -201,7 +223,39 @@ def shallow(root):
     return order if len(order) < 1000 else order[:1000]
 
 
+def by_value(root):
+    """Remembers the numbers of the nodes instead of the nodes."""
+    order, visited, todo = [], set(), [(root, False)]
+    while todo:
+        node, done = todo.pop()
+        if done:
+            order.append(node)
+        elif node.data not in visited:
+            visited.add(node.data)
+            todo += [(node, True), *((child, False) for child in node._prev)]
+    return order
+
+
+def deeper(root):
+    sys.setrecursionlimit(1_000_000)
+    return recursive(root)
+
+
+def list_as_visited(root):
+    order, visited, todo = [], [], [(root, False)]
+    while todo:
+        node, done = todo.pop()
+        if done:
+            order.append(node)
+        elif node not in visited:
+            visited.append(node)
+            todo += [(node, True), *((child, False) for child in node._prev)]
+    return order
+
+
 WRONG_ORDER = {
+    "two nodes may hold the same number": by_value,
+    "recursion with a raised limit": deeper,
     "breaks Python's recursion": recursive,
     "from the root down": lambda root: kahn(root)[::-1],
     "before one of its children": lambda root: sorted(kahn(root), key=lambda node: node.data % 7),
@@ -259,6 +313,67 @@ def loss_like(data=None, grad=None):
     return Value, loss
 
 
+def engine(name, forward, slope, add=True):
+    """The master's Value with another exp or log: forward(x) and slope(x, out, what arrives)."""
+    Value, loss = right("micrograd", "softmax_nll")
+
+    def operation(self):
+        out = Changed(forward(self.data), (self,))
+
+        def backward():
+            self.grad = slope(self.data, out.data, out.grad) + (self.grad if add else 0.0)
+
+        out._backward = backward
+        return out
+
+    class Changed(Value):
+        def __add__(self, other):
+            return as_changed(Value.__add__(self, other))
+
+        def __mul__(self, other):
+            return as_changed(Value.__mul__(self, other))
+
+        def __pow__(self, k):
+            return as_changed(Value.__pow__(self, k))
+
+    def as_changed(out):
+        out.__class__ = Changed
+        return out
+
+    def then(method):
+        return lambda self: as_changed(method(self))
+
+    for other in ("exp", "log"):
+        setattr(Changed, other, then(getattr(Value, other)))
+    setattr(Changed, name, operation)
+    return Changed, loss
+
+
+class NoLog:
+    """An engine without log and exp."""
+
+
+WRONG_OPERATIONS = {
+    "add with `+=`": engine("exp", math.exp, lambda x, y, g: y * g, add=False),
+    "`=` in log": engine("log", math.log, lambda x, y, g: g / x, add=False),
+    "exp forgets to multiply with what arrives": engine("exp", math.exp, lambda x, y, g: y),
+    "log forgets to multiply with what arrives": engine("log", math.log, lambda x, y, g: 1 / x),
+    "out.data, not self.data": engine("exp", math.exp, lambda x, y, g: x * g),
+    "divide by self.data, not by out.data": engine("log", math.log, lambda x, y, g: g / y),
+    "the slope of exp is missing": engine("exp", math.exp, lambda x, y, g: g),
+    "nothing passes through log": engine("log", math.log, lambda x, y, g: 0.0),
+    "use the natural logarithm": engine("log", math.log10, lambda x, y, g: g / x),
+    "that is the logarithm": engine("exp", math.log, lambda x, y, g: g / x),
+    "Value has no exp": (NoLog, right("micrograd", "softmax_nll")[1]),
+    "the first answer is the class Value": right("micrograd", "softmax_nll")[::-1],
+}
+
+
+@pytest.mark.parametrize("message", WRONG_OPERATIONS)
+def test_wrong_operations(message):
+    rejected(ex.softmax_nll.check(*WRONG_OPERATIONS[message]), message)
+
+
 WRONG_LOSSES = {
     "its log is missing": loss_like(lambda p, y, x: p[y]),
     "the *negative* log-likelihood": loss_like(lambda p, y, x: math.log(p[y])),
@@ -278,3 +393,19 @@ WRONG_LOSSES = {
 @pytest.mark.parametrize("message", WRONG_LOSSES)
 def test_wrong_losses(message):
     rejected(ex.softmax_nll.check(*WRONG_LOSSES[message]), message)
+
+
+def bank():
+    """For the report: the right ways beside the master's, and the wrong ones with what they must be told."""
+    tables = {
+        "gradient_by_hand": WRONG_GRADIENTS,
+        "forward_difference": WRONG_FORWARD,
+        "symmetric_difference": WRONG_SYMMETRIC,
+        "product_backward": WRONG_PRODUCT,
+        "topological_order": WRONG_ORDER,
+        "softmax_nll": WRONG_OPERATIONS | WRONG_LOSSES,
+    }
+    wrong = [
+        (name, m, a if isinstance(a, tuple) else (a,)) for name, t in tables.items() for m, a in t.items()
+    ]
+    return more_right_ways(), wrong

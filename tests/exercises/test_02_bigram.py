@@ -53,17 +53,38 @@ def draw_by_loop(p, u):
     return (u[:, None] >= cdf).sum(1)
 
 
-def trigram_net(words, stoi):
-    """The lecture's way: two rows of weights add up to the logits."""
-    X, Y = examples(words, stoi, 2)
-    triples, n = torch.cat([X, Y[:, None]], 1).unique(dim=0, return_counts=True)
-    x1, x2, y = triples.T
-    W1, W2 = (torch.zeros((len(stoi), len(stoi)), requires_grad=True) for _ in range(2))
-    for _ in range(400):
-        loss = (n / n.sum() * F.cross_entropy(W1[x1] + W2[x2], y, reduction="none")).sum()
-        for W, grad in zip((W1, W2), torch.autograd.grad(loss, (W1, W2))):
-            W.data -= 8 * grad
-    return (W1[:, None] + W2).softmax(2)
+def table_net(rate, one_hot=False, random=True):
+    """A table of logits, one row for each context, trained as in the lecture: 300 full-batch steps."""
+
+    def net(words, stoi):
+        V, g = len(stoi), torch.Generator().manual_seed(2147483647)
+        X, Y = examples(words, stoi, 2)
+        rows = X[:, 0] * V + X[:, 1]
+        W = (torch.randn((V * V, V), generator=g) * random).requires_grad_()
+        xenc = F.one_hot(rows, V * V).float() if one_hot else None
+        for _ in range(300):
+            loss = F.cross_entropy(xenc @ W if one_hot else W[rows], Y)
+            (grad,) = torch.autograd.grad(loss, W)
+            W.data -= rate * grad
+        return W.softmax(1).view(V, V, V)
+
+    return net
+
+
+def two_hot_net(rate, steps=300):
+    """The lecture's way: two one-hot vectors side by side, so two rows of weights add up to the logits."""
+
+    def net(words, stoi):
+        V, g = len(stoi), torch.Generator().manual_seed(2147483647)
+        X, Y = examples(words, stoi, 2)
+        W = torch.randn((2 * V, V), generator=g, requires_grad=True)
+        xenc = F.one_hot(X, V).float().flatten(1)
+        for _ in range(steps):
+            (grad,) = torch.autograd.grad(F.cross_entropy(xenc @ W, Y), W)
+            W.data -= rate * grad
+        return (W[:V, None] + W[V:]).softmax(2)
+
+    return net
 
 
 def split_by_sample(words):
@@ -108,7 +129,11 @@ RIGHT = {
     "inverse_cdf": [draw_by_loop],
     "trigram_examples": [lambda words, stoi: examples(words, stoi, 2)],
     "trigram_model": [
-        trigram_net,
+        *[table_net(rate) for rate in (5, 10, 20, 50)],
+        table_net(10, one_hot=True),
+        table_net(50, random=False),
+        *[two_hot_net(rate) for rate in (0.5, 1, 5, 10, 50)],
+        two_hot_net(10, steps=100),
         lambda words, stoi: share(table(words, stoi, 2, 0.1)).float(),
     ],
     "split": [split_by_sample],
@@ -134,6 +159,19 @@ def test_every_exercise_has_another_right_way():
 
 def single_pad(words, stoi):
     return examples(words, stoi, 2, front=1)
+
+
+def aliased(words, stoi):
+    """The context is one list for all rows of a word."""
+    X, Y = [], []
+    for word in words:
+        context = [0, 0]
+        for ch in word + ".":
+            X.append(context)
+            Y.append(stoi[ch])
+            context.pop(0)
+            context.append(stoi[ch])
+    return torch.tensor(X), torch.tensor(Y)
 
 
 def no_reset(words, stoi):
@@ -300,15 +338,30 @@ WRONG = {
     ("trigram_model", "does each name start with two dots?"): lambda w, s: share(
         table(w, s, 2, 0.1, front=1)
     ),
-    ("trigram_model", "it hardly uses the older letter"): lambda w, s: share(
+    ("trigram_model", "P hardly uses the older letter"): lambda w, s: share(
         table(w, s, 1, 0.1)
     ).expand(len(s), -1, -1),
+    ("trigram_model", "P hardly uses the newer letter"): lambda w, s: share(
+        table(w, s, 2, 0.1).sum(1, keepdim=True).expand(-1, len(s), -1)
+    ),
+    ("trigram_model", "the letters of the context are swapped: P[older"): lambda w, s: share(
+        table(w, s, 2, 0.5)
+    ).transpose(0, 1),
+    ("trigram_model", "a uniform guess costs"): lambda w, s: torch.full((len(s),) * 3, 1 / len(s)),
+    ("trigram_model", "is the dot behind each name missing?"): lambda w, s: share(
+        table(w, s, 2, 0.1, back=0)
+    ),
+    ("trigram_model", "your code raised IndexError"): lambda w, s: torch.ones(27, 27)[len(s) + 5],
+    ("trigram_examples", "one and the same list"): aliased,
+    ("inverse_cdf", "outcomes go from 0 to 26"): lambda p, u: torch.searchsorted(
+        (p / p.sum()).cumsum(0).double(), u, right=True
+    ),
     ("trigram_model", "0/0"): lambda w, s: share(table([*w, "ab"] if "a" in s else w, s, 2, 0) * (
         torch.arange(len(s)) != 1
     )[:, None, None]),
     ("trigram_model", "cannot be negative"): lambda w, s: table(w, s, 2).log() - 9,
     ("trigram_model", "sums to"): lambda w, s: 1.5 * share(table(w, s, 2)),
-    ("trigram_model", "expected (6, 6, 6)"): lambda w, s: share(table(w, s, 1)),
+    ("trigram_model", "expected (27, 27, 27)"): lambda w, s: share(table(w, s, 1)),
     ("split", "not shuffled"): lambda w: (w[: int(0.8 * len(w))], w[int(0.8 * len(w)) : int(0.9 * len(w))],
                                           w[int(0.9 * len(w)) :]),
     ("split", "dev and test are swapped"): lambda w: [shuffled_cut(w)[i] for i in (0, 2, 1)],
@@ -342,7 +395,8 @@ WRONG = {
     ("tune_smoothing", "times: once, at the very end"): always_tests,
     ("tune_smoothing", "that is the dev loss"): test_once(index_of_best, final="dev"),
     ("tune_smoothing", "that is the train loss"): test_once(index_of_best, final="train"),
-    ("tune_smoothing", "neither train, dev nor test"): test_once(index_of_best, refit=True),
+    ("tune_smoothing", "do not fit again on train + dev"): test_once(index_of_best, refit=True),
+    ("tune_smoothing", "neither train, dev nor test"): lambda ks, fit, loss, train, *_: fit(train[1:], ks[0]),
     ("tune_smoothing", "fit got"): fits_all,
     ("tune_smoothing", "but the best is"): another_is_tested,
     ("tune_smoothing", "got 0.5"): lambda ks, fit, *rest: (0.5, 2.0),
@@ -407,3 +461,10 @@ def test_the_masters_trigram_is_the_packages():
     X, Y = answers("bigram")["trigram_examples"](words, stoi)
     X_package, Y_package = names.context_windows(words, names.Vocabulary(words), 2)
     assert torch.equal(X, X_package) and torch.equal(Y, Y_package)
+
+
+def bank():
+    """For the report: the right ways beside the master's, and the wrong ones with what they must be told."""
+    packed = lambda answer: answer if isinstance(answer, tuple) else (answer,)  # noqa: E731
+    right_ways = [(name, packed(answer)) for name, answers in RIGHT.items() for answer in answers]
+    return right_ways, [(name, message, packed(answer)) for (name, message), answer in WRONG.items()]

@@ -31,12 +31,47 @@ def test_right_and_not_tried(name):
 # Other right answers ---------------------------------------------------------------------------------------
 
 
-def windows(words, stoi, k, front=None, back=1):
-    """X (N, k), Y (N,) by slicing strings; `front` dots before a word and `back` behind it."""
-    padded = ["." * (k if front is None else front) + word + "." * back for word in words]
-    rows = [[stoi[c] for c in word[i : i + k + 1]] for word in padded for i in range(len(word) - k)]
-    table = torch.tensor(rows).reshape(-1, k + 1)
-    return table[:, :k], table[:, k]
+def windows(words, stoi, k, pad=None):
+    """X (N, 2k), Y (N,) by slicing strings; `pad` dots on both sides of a word."""
+    padded = ["." * (k if pad is None else pad) + word + "." * (k if pad is None else pad) for word in words]
+    rows = [[stoi[c] for c in w[i : i + 2 * k + 1]] for w in padded for i in range(len(w) - 2 * k)]
+    table = torch.tensor(rows).reshape(-1, 2 * k + 1)
+    return torch.cat([table[:, :k], table[:, k + 1 :]], 1), table[:, k]
+
+
+def unfolded(words, stoi, k):
+    """The same with a tensor's own windows."""
+    X, Y = [], []
+    for word in words:
+        rows = F.pad(torch.tensor([stoi[c] for c in word]), (k, k)).unfold(0, 2 * k + 1, 1)
+        X.append(torch.cat([rows[:, :k], rows[:, k + 1 :]], 1))
+        Y.append(rows[:, k])
+    return torch.cat(X).numpy(), torch.cat(Y).numpy()
+
+
+def looking_back(words, stoi, k):
+    """The lesson's own."""
+    X, Y = [], []
+    for word in words:
+        context = [0] * k
+        for letter in word + ".":
+            X.append(context)
+            Y.append(stoi[letter])
+            context = context[1:] + [stoi[letter]]
+    return torch.tensor(X), torch.tensor(Y)
+
+
+def aliased(words, stoi, k):
+    """One list for all rows of a word."""
+    X, Y = [], []
+    for word in words:
+        text = [0] * k + [stoi[c] for c in word] + [0] * k
+        context = text[:k] + text[k + 1 : 2 * k + 1]
+        for i in range(len(word)):
+            context[:] = text[i : i + k] + text[i + k + 1 : i + 2 * k + 1]
+            X.append(context)
+            Y.append(text[i + k])
+    return torch.tensor(X), torch.tensor(Y)
 
 
 def init(V, n_embd, n_hidden, k, g, C=1.0, W1=1.0, W2=0.01, b=0.0):
@@ -88,7 +123,7 @@ def interpolated_counts(words, stoi, k=4, trust=4.0):
 
 
 RIGHT = {
-    "context_windows": [(windows,)],
+    "context_windows": [(windows,), (unfolded,)],
     "uniform_loss": [(math.log,), (lambda V: torch.tensor(float(V)).log(),),
                      (lambda V: F.cross_entropy(torch.zeros(1, V), torch.tensor([0])),)],
     "calm_start": [(init,), (lambda *a: init(*a, W1=0.2, b=0.01),)],
@@ -111,7 +146,7 @@ def test_every_exercise_has_another_right_way():
 
 
 def change(f):
-    return lambda words, stoi, k: f(*windows(words, stoi, k))
+    return lambda words, stoi, k: f(*windows(words, stoi, k), k)
 
 
 def no_reset(words, stoi, k):
@@ -221,19 +256,38 @@ def lecture_network(words, stoi, steps=2_000):
 
 
 WRONG = {
-    ("context_windows", "single padding"): lambda w, s, k: windows(w, s, k, front=1),
-    ("context_windows", "no dots in front"): lambda w, s, k: windows(w, s, k, front=0),
-    ("context_windows", "the end is missing"): lambda w, s, k: windows(w, s, k, back=0),
-    ("context_windows", "a name ends once"): lambda w, s, k: windows(w, s, k, back=k),
-    ("context_windows", "run into one another"): no_reset,
-    ("context_windows", "turned round"): change(lambda X, Y: (X.flip(1), Y)),
-    ("context_windows", "must not hold the letter"): change(
-        lambda X, Y: (torch.cat([X[:, 1:], Y[:, None]], 1), Y)
+    ("context_windows", "which only look back"): looking_back,
+    ("context_windows", "only the letters before are there"): lambda w, s, k: (
+        windows(w, s, k)[0][:, :k], windows(w, s, k)[1],
     ),
-    ("context_windows", "the letter before"): change(lambda X, Y: (X, X[:, -1])),
-    ("context_windows", "expected (148, 1)"): lambda w, s, k: windows(w, s, 3),
-    ("context_windows", "dtype torch.float32"): change(lambda X, Y: (X.float(), Y)),
-    ("context_windows", "got list"): change(lambda X, Y: (X.tolist(), Y.tolist())),
+    ("context_windows", "only the letters behind are there"): lambda w, s, k: (
+        windows(w, s, k)[0][:, k:], windows(w, s, k)[1],
+    ),
+    ("context_windows", "the next one first"): change(lambda X, Y, k: (
+        torch.cat([X[:, :k], X[:, k:].flip(1)], 1), Y,
+    )),
+    ("context_windows", "the oldest first"): change(lambda X, Y, k: (
+        torch.cat([X[:, :k].flip(1), X[:, k:]], 1), Y,
+    )),
+    ("context_windows", "the two sides are swapped"): change(lambda X, Y, k: (X.roll(k, 1), Y)),
+    ("context_windows", "must not hold the letter that it is to predict"): change(lambda X, Y, k: (
+        torch.cat([X[:, :k], Y[:, None], X[:, k:]], 1), Y,
+    )),
+    ("context_windows", "begins one later"): change(lambda X, Y, k: (
+        torch.cat([X[:, :k], Y[:, None], X[:, k:-1]], 1), Y,
+    )),
+    ("context_windows", "dots stand on each side of a word, not"
+        " one"): lambda w, s, k: windows(w, s, k, pad=1),
+    ("context_windows", "there are no dots around the words"): lambda w, s, k: windows(w, s, k, pad=0),
+    ("context_windows", "the dot behind a word is not predicted"): lambda w, s, k: windows(
+        [word + "." for word in w], s, k
+    ),
+    ("context_windows", "run into one another"): no_reset,
+    ("context_windows", "one and the same list"): aliased,
+    ("context_windows", "X: shape"): lambda w, s, k: windows(w, s, k + 1),
+    ("context_windows", "dtype torch.float32"): change(lambda X, Y, k: (X.float(), Y)),
+    ("context_windows", "got list"): change(lambda X, Y, k: (X.tolist(), Y.tolist())),
+    ("context_windows", "Y: the shape is right"): change(lambda X, Y, k: (X, Y.flip(0))),
     ("uniform_loss", "that is the probability"): lambda V: 1 / V,
     ("uniform_loss", "the sign"): lambda V: math.log(1 / V),
     ("uniform_loss", "bits"): math.log2,
@@ -245,6 +299,9 @@ WRONG = {
     ("calm_start", "W2 is all zeros"): parameters(W2=torch.zeros_like),
     ("calm_start", "W2 is all zeros, so no gradient"): lambda *a: [torch.zeros_like(p) for p in init(*a)],
     ("calm_start", "the logits are too large"): lambda *a: init(*a, W2=1.0, b=1.0),
+    ("calm_start", "tanh is saturated"): lambda *a: init(*a, W1=1000.0),
+    ("calm_start", "W1 (or C, or b1) is too large"): lambda *a: init(*a, C=100.0),
+    ("calm_start", "gets through to W1 and C"): parameters(b1=lambda p: p + 50),
     ("calm_start", "the first loss is"): parameters(b2=lambda p: p + 3 * (torch.arange(len(p)) % 2)),
     ("calm_start", "W2 is filled with one number"): parameters(W2=lambda p: 0 * p + 0.01),
     ("calm_start", "W1 is filled with one number"): parameters(W1=lambda p: 0 * p + 0.01),
@@ -333,3 +390,10 @@ WRONG = {
 def test_a_wrong_answer_is_told_what_is_wrong(name, message):
     answer = WRONG[name, message]
     rejected(exercises_of(ex)[name].check(*(answer if isinstance(answer, tuple) else (answer,))), message)
+
+
+def bank():
+    """For the report: the right ways beside the master's, and the wrong ones with what they must be told."""
+    packed = lambda answer: answer if isinstance(answer, tuple) else (answer,)  # noqa: E731
+    right_ways = [(name, packed(answer)) for name, answers in RIGHT.items() for answer in answers]
+    return right_ways, [(name, message, packed(answer)) for (name, message), answer in WRONG.items()]

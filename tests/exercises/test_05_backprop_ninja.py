@@ -174,6 +174,8 @@ WRONG = [
     ("cross_entropy_backward", None,
      lambda d, z, Y: (z.exp() / z.exp().sum(1, keepdim=True) - onehot(z, Y)) / len(Y),
      "logits in the thousands: 11 of 45 values are nan"),
+    ("cross_entropy_backward", None,
+     lambda d, z, Y: z.softmax(1) * (1 - z.softmax(1)) / len(Y), "the slope of a probability"),
     ("cross_entropy_backward", None, lambda d, z, Y: F.cross_entropy(z, Y), "shape ()"),
     ("batchnorm_backward", None, lambda d, *p: columns(p, bessel=False), BESSEL),
     ("batchnorm_backward", None, lambda d, *p: columns(p, mean=False), "through the mean is missing"),
@@ -222,7 +224,8 @@ WRONG = [
     ("layernorm_backward", "gamma", lambda d, *_: d["gamma"][None], "no keepdim"),
     ("layernorm_backward", "gamma", lambda d, dy, x, *_: (dy * x).flatten(0, -2).sum(0), "not with x"),
     ("layernorm_backward", "gamma",
-     lambda d, dy, x, *_: (dy * F.layer_norm(x, x.shape[-1:], eps=1e-5)).sum(0), "every axis but the last"),
+     lambda d, dy, x, g, eps: (dy * F.layer_norm(x, x.shape[-1:], eps=eps)).sum(0),
+     "every axis but the last"),
     ("layernorm_backward", "beta", lambda d, dy, *_: dy.sum(0), "every axis but the last"),
     ("layernorm_backward", "beta", lambda d, *_: d["beta"][None], "no keepdim"),
     ("layernorm_backward", "x", lambda d, *_: d["x"].round(decimals=1), "largest difference"),
@@ -253,6 +256,9 @@ WRONG = [
     ("attention_backward", "Q", lambda d, dO, Q, *_: d["Q"] / Q.shape[-1] ** 0.5, "by √d, not by d"),
     ("attention_backward", "Q", lambda d, *a: (s := scores(*a))[0] * s[1] @ a[2] * s[2],
      "the sum is missing"),
+    ("attention_backward", "Q",
+     lambda d, *a: ((s := scores(*a))[0] * (1 - s[0]) * s[1]) @ a[2] * s[2],
+     "by its own score alone; all entries of a row depend on each other"),
     ("attention_backward", "Q", lambda d, *a: (s := scores(*a))[1] @ a[2] * s[2], "softmax is missing"),
     ("attention_backward", "Q", lambda d, *_: d["K"], "keys and queries are mixed up"),
     ("attention_backward", "K", lambda d, dO, Q, *_: d["K"] * Q.shape[-1] ** 0.5, "1/√d of the scores"),
@@ -324,7 +330,9 @@ def test_right_and_not_tried(name):
     assert getattr(ex, name).check(...).state == "not tried yet"
 
 
-def test_other_right_ways():
+def other_right_ways():
+    """(exercise, answer) beside the master's own."""
+
     def loop(dhprebn, embcat, W1, C, X):
         d = master("embedding_atoms")(dhprebn, embcat, W1, C, X)
         d["C"] = torch.zeros_like(C)
@@ -368,7 +376,7 @@ def test_other_right_ways():
         dS = (A * dA - A * torch.einsum("...tu,...tu->...t", A, dA)[..., None]) / Q.shape[-1] ** 0.5
         return [dS @ K, torch.einsum("...tu,...td->...ud", dS, Q), torch.einsum("...tu,...td->...ud", A, dO)]
 
-    for exercise, answer in [
+    return [
         (ex.embedding_atoms, loop),
         (ex.embedding_atoms, onehots),
         (ex.cross_entropy_backward, in_place),
@@ -377,8 +385,14 @@ def test_other_right_ways():
         (ex.max_branch, zeros_and_scatter),
         (ex.label_smoothing_backward, mixed),
         (ex.attention_backward, einsum),
-    ]:
-        assert exercise.check(answer), f"{answer.__name__}: {exercise.check(answer)}"
+    ]
+
+
+@pytest.mark.parametrize("i", range(len(other_right_ways())))
+def test_other_right_ways(i):
+    exercise, answer = other_right_ways()[i]
+    verdict = exercise.check(answer)
+    assert verdict, f"{answer}: {verdict}"
 
 
 def test_a_dict_may_be_filled_one_by_one():
@@ -399,14 +413,53 @@ def test_a_dict_may_be_filled_one_by_one():
     tools.rejected(ex.gated_backward.check(lambda *_: (1, 2)), "got tuple of 2")
 
 
-def test_autograd_is_off():
-    def cheat(logits, Y):
+def switched_on(logits, Y):
+    z = logits.clone().requires_grad_()
+    with torch.enable_grad():
+        F.cross_entropy(z, Y).backward()
+    return z.grad
+
+
+def inference_mode_left(logits, Y):
+    with torch.inference_mode(False), torch.enable_grad():
         z = logits.clone().requires_grad_()
-        with torch.enable_grad():
-            F.cross_entropy(z, Y).backward()
+        F.cross_entropy(z, Y).backward()
         return z.grad
 
+
+def forward_mode(logits, Y):
+    columns = []
+    for direction in torch.eye(logits.numel()):
+        _, d = torch.func.jvp(
+            lambda z: F.cross_entropy(z, Y), (logits,), (direction.view(logits.shape).to(logits),)
+        )
+        columns.append(d)
+    return torch.stack(columns).view(logits.shape)
+
+
+AUTOGRAD = [
+    switched_on,
+    inference_mode_left,
+    forward_mode,
+    lambda logits, Y: torch.func.grad(lambda z: F.cross_entropy(z, Y))(logits),
+    lambda logits, Y: torch.func.jacrev(lambda z: F.cross_entropy(z, Y))(logits),
+    lambda logits, Y: torch.func.vjp(lambda z: F.cross_entropy(z, Y), logits)[1](torch.ones(()).to(logits))[
+        0
+    ],
+    lambda logits, Y: torch.autograd.functional.jacobian(lambda z: F.cross_entropy(z, Y), logits),
+]
+
+
+@pytest.mark.parametrize("cheat", AUTOGRAD)
+def test_autograd_is_off(cheat):
     tools.rejected(ex.cross_entropy_backward.check(cheat), "autograd is switched off here")
+
+
+def test_a_gradient_may_be_named_with_a_d():
+    def with_d(*inputs):
+        return {f"d{name}": d for name, d in master("softmax_atoms")(*inputs).items()}
+
+    assert ex.softmax_atoms.check(with_d)
 
 
 def test_inputs_may_not_be_changed():
@@ -415,3 +468,10 @@ def test_inputs_may_not_be_changed():
         return master("cross_entropy_backward")(logits, Y)
 
     tools.rejected(ex.cross_entropy_backward.check(answer), "changed its argument 1 in place")
+
+
+def bank():
+    """For the report: the right ways beside the master's, and the wrong ones with what they must be told."""
+    wrong = [(name, message, (spoiled(name, part, change),)) for name, part, change, message in WRONG]
+    wrong += [("cross_entropy_backward", "autograd is switched off here", (cheat,)) for cheat in AUTOGRAD]
+    return [(exercise.name, (answer,)) for exercise, answer in other_right_ways()], wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -181,6 +182,55 @@ def look_at(*places, before=True):
     return answer
 
 
+def by_argmax(net, ids, V):
+    """Compares the likeliest letters alone."""
+    return master("is_causal")(lambda x: net(x).argmax(-1), ids, V)
+
+
+class Players(nn.Module):
+    """The tree, a match at a time; with other widths, or with something wrong."""
+
+    def __init__(self, V, T, width=16, flat=False, out=None):
+        super().__init__()
+        self.embedding = nn.Embedding(V, width)
+        rounds = T.bit_length() - 1
+        self.rounds = nn.ModuleList([nn.Linear(2 * width, width) for _ in range(rounds)])
+        self.out = nn.Linear(width, out or V)
+
+    def forward(self, X):
+        x = self.embedding(X)
+        for linear in self.rounds:
+            x = torch.relu(linear(x.view(len(x), x.shape[1] // 2, -1)))
+        return self.out(x[:, 0])
+
+
+class Dilated(nn.Module):
+    def __init__(self, V, T, width=16):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(V, width), nn.Linear(width, V)
+        levels = range(T.bit_length() - 1)
+        self.convs = nn.ModuleList([nn.Conv1d(width, width, 2, dilation=2**i) for i in levels])
+
+    def forward(self, X):
+        x = self.embedding(X).mT
+        for conv in self.convs:
+            x = torch.tanh(conv(x))
+        return self.out(x[:, :, -1])
+
+
+def flat(V, T, budget):
+    width = (budget - 5 * V) // (4 * T + 1 + V)
+    return nn.Sequential(
+        nn.Embedding(V, 4), nn.Flatten(), nn.Linear(4 * T, width), nn.ReLU(), nn.Linear(width, V)
+    )
+
+
+def frozen_tree(V, T, budget):
+    net = Players(V, T)
+    net.embedding.weight.requires_grad = False
+    return net
+
+
 UP = [1, 2, 4, 8]
 WRONG = [
     ("conv_is_tree", lambda C, L, W, ids: ex._dilated(C, L, W, ids, UP[: len(L)][::-1]),
@@ -221,6 +271,8 @@ WRONG = [
     ("is_causal", look_at(1),
      "you call a far-sighted one causal, but each place sees the one 6 to its right"),
     ("is_causal", lambda net, ids, V: torch.equal(net(ids.flip(1)), net(ids).flip(1)), "not causal"),
+    ("is_causal", by_argmax, "you call a faint leak causal, but each place sees a little"),
+    ("is_causal", lambda net, ids, V: master("is_causal")(net, ids, 9), "your code raised IndexError"),
     ("is_causal", lambda net, ids, V: 1, "expected True or False, got int"),
     ("is_causal", lambda net, ids, V: net(ids) == net(ids), "expected one True or False"),
     ("is_causal", lambda net, ids, V: None, "got None"),
@@ -260,7 +312,8 @@ WRONG = [
     ("torch_port", ported(frozen), "requires_grad is False"),
     ("torch_port", ported(broken_into), "copy from it, not into it"),
     ("torch_port", Wrapper, "no parameters of its own"),
-    ("torch_port", lambda net: net, "expected an nn.Module, got Sequential"),
+    ("torch_port", lambda net: net,
+     "an nn.Module, got the course's own Sequential (zth_helpers.layers.Sequential)"),
     ("torch_port", lambda net: nn.Linear(8, 6), "your code raised RuntimeError"),
     ("torch_port", lambda net: None, "got None"),
     ("beat_the_loss", trigrams, "the target 2.31"),
@@ -273,6 +326,15 @@ WRONG = [
     ("beat_the_loss", lambda *_: lambda X: X.nope, "your code raised AttributeError"),
     ("beat_the_loss", lambda *_: torch.zeros(5, 27), "expected a function from X (N, 8)"),
     ("beat_the_loss", lambda *_: None, "got None"),
+    ("knockout", flat, "97% are asked for"),
+    ("knockout", lambda V, T, budget: nn.Sequential(nn.Embedding(V, 16), nn.Flatten(), nn.Linear(16 * T, V)),
+     "97% are asked for"),
+    ("knockout", lambda V, T, budget: Players(V, T, 32), "parameters; for 4 players 1,700 are allowed"),
+    ("knockout", frozen_tree, "all parameters must be trainable"),
+    ("knockout", lambda V, T, budget: Players(V, T, out=27), "expected a tensor (4, 5), got shape (4, 27)"),
+    ("knockout", lambda V, T, budget: nn.Linear(T, V), "your code raised RuntimeError"),
+    ("knockout", lambda V, T, budget: ex.Sequential([]), "got the course's own Sequential"),
+    ("knockout", lambda V, T, budget: None, "got None"),
 ]  # fmt: skip
 
 
@@ -285,7 +347,7 @@ def test_every_named_mistake_has_a_test(monkeypatch):
     told = {
         (name, getattr(ex, name).check(answer).message.partition(": ")[2])
         for name, answer, _ in WRONG
-        if name != "beat_the_loss"
+        if name not in ("beat_the_loss", "knockout")
     }
     seen = set()
     original = ex.expect
@@ -296,7 +358,7 @@ def test_every_named_mistake_has_a_test(monkeypatch):
 
     monkeypatch.setattr(ex, "expect", watching)
     for name in tools.exercises_of(ex):
-        if name != "beat_the_loss":
+        if name not in ("beat_the_loss", "knockout"):
             assert getattr(ex, name).check(master(name))
     assert seen - told == set()
 
@@ -304,12 +366,14 @@ def test_every_named_mistake_has_a_test(monkeypatch):
 @pytest.mark.parametrize("name", tools.exercises_of(ex))
 def test_right_and_not_tried(name):
     assert getattr(ex, name).check(*tools.stubs("wavenet", name)).state == "not tried yet"
-    if name != "beat_the_loss":  # the master's is run by its notebook, in ten seconds
+    if name not in ("beat_the_loss", "knockout"):  # the master's is run by its notebook, in ten seconds
         verdict = getattr(ex, name).check(master(name))
         assert verdict, str(verdict)
 
 
-def test_other_right_ways():
+def other_right_ways():
+    """(exercise, answer) beside the master's own."""
+
     def by_convolution(C, levels, W_out, ids):
         x = C[ids].T[None]
         for i, (W, b) in enumerate(levels):
@@ -363,16 +427,28 @@ def test_other_right_ways():
             last.bias.copy_(out.bias)
         return nn.Sequential(*layers, nn.Flatten(), last)
 
-    for exercise, answer in [
+    return [
         (ex.conv_is_tree, by_convolution),
         (ex.causal_convolution, by_conv1d),
         (ex.is_causal, from_the_end),
         (ex.gated_block, wide),
         (ex.torch_port, with_convolutions),
+        (ex.torch_port, ported(lambda m, net: setattr(m, "embedding", nn.Embedding.from_pretrained(
+            net.layers[0].weight)))),
+        (ex.torch_port, ported(lambda m, net: setattr(m, "embedding", nn.Embedding.from_pretrained(
+            net.layers[0].weight.clone(), freeze=False)))),
+        (ex.is_causal, lambda net, ids, V: np.bool_(master("is_causal")(net, ids, V))),
+        (ex.knockout, lambda V, T, budget: Players(V, T)),
+        (ex.knockout, lambda V, T, budget: Dilated(V, T)),
         (ex.beat_the_loss, lambda X, Y, Xdev, Ydev: Table(X, Y)),
-    ]:  # fmt: skip
-        verdict = exercise.check(answer)
-        assert verdict, f"{answer.__name__}: {verdict}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("i", range(len(other_right_ways())))
+def test_other_right_ways(i):
+    exercise, answer = other_right_ways()[i]
+    verdict = exercise.check(answer)
+    assert verdict, f"{answer}: {verdict}"
 
 
 def test_a_net_trained_elsewhere_does_not_beat_the_loss():
@@ -390,3 +466,9 @@ def test_the_target_is_just_below_the_count_table():
     N = torch.full((27,) * 4, 0.1).index_put_((*X[:, 5:].T, Y), torch.tensor(1.0), accumulate=True)
     loss = -(N / N.sum(-1, keepdim=True)).log()[(*held[:, 5:].T, answer)].mean().item()
     assert abs(loss - 2.3118) < 1e-4 and 0 < loss - ex.TARGET < 0.01
+
+
+def bank():
+    """For the report: the right ways beside the master's, and the wrong ones with what they must be told."""
+    wrong = [(name, message, (answer,)) for name, answer, message in WRONG]
+    return [(exercise.name, (answer,)) for exercise, answer in other_right_ways()], wrong

@@ -36,7 +36,7 @@ CONSTANTS = {
 ONE_CALL = {"invent", "beat_the_lecture", "beat_the_loss"}
 # Twice a good start, and one more, may be a good start: adding 1 to W2 changes no probability.
 MANY_RIGHT = {"calm_start"}
-EXPENSIVE = {"beat_the_lecture", "beat_the_loss"}  # train for seconds
+EXPENSIVE = {"beat_the_lecture", "beat_the_loss", "knockout"}  # train for seconds
 
 
 def exercise(topic, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +100,75 @@ def test_hints_grow_and_end():
     assert "Think of mean" in str(row_means.hint())
     assert "x.mean(1)" in str(row_means.hint())
     assert "last hint" in str(row_means.hint())
+
+
+def test_a_hint_can_be_read_again():
+    fresh = exercise("Fresh", hints=("one", "two", "three"))(lambda answer: "")
+    assert "one" in fresh.hint().message and "two" in fresh.hint(2).message
+    assert "one" in fresh.hint(1).message and "three" in fresh.hint().message
+    assert "there are hints 1 to 3" in fresh.hint(4).message and "hints 1 to 3" in fresh.hint(0).message
+
+
+def test_a_cell_that_runs_again_does_not_spend_the_next_hint(monkeypatch):
+    from zth_helpers.exercises import exercise as module
+
+    fresh = exercise("Fresh", hints=("one", "two", "three"))(lambda answer: "")
+    said = []
+    for cell, run in (("a", 1), ("a", 2), ("b", 3), ("a", 4), ("b", 5), ("c", 6), ("c", 6)):
+        monkeypatch.setattr(module, "_cell", lambda cell=cell, run=run: (cell, run))
+        said.append(fresh.hint().message.split()[0])
+    assert said == ["one", "one", "two", "one", "two", "three", "That"]
+
+
+def test_a_stub_below_the_work_is_named():
+    def left(x):
+        """Docstring."""
+        x = x.mean(1)
+        raise NotImplementedError("your code here")
+
+    def above(x):
+        raise NotImplementedError("your code here")
+        return x.mean(1)
+
+    def documented(x):
+        """Untouched."""
+        raise NotImplementedError("your code here")
+
+    for answer in (left, above):
+        verdict = row_means.check(answer)
+        assert verdict.state == "wrong" and f"still stands in {answer.__name__}, line" in verdict.message
+    assert row_means.check(documented).state == "not tried yet"
+    assert "calls documented, which is still a stub" in row_means.check(lambda x: documented(x)).message
+
+
+def test_enough_digits_to_see_a_difference():
+    with pytest.raises(Wrong, match=r"got -12\.35\d+, expected -12\.35\d+, a difference of") as wrong:
+        expect("x", -12.353553, -12.353553 * (1 + 1e-8), rtol=1e-12, atol=0)
+    got, want = str(wrong.value).split("got ")[1].split(", a diff")[0].split(", expected ")
+    assert got != want
+
+
+def test_the_arguments_are_asked_about_for_type_errors_alone():
+    assert "does it take these arguments?" in row_means.check(lambda: 1).message
+    assert "does it take" not in row_means.check(torch.linalg.inv).message
+
+
+def test_numpy_is_as_good():
+    assert row_means.check(lambda x: x.numpy().mean(1))
+    assert row_means.check(lambda x: x.mean(1).numpy())
+    for got, want in [
+        (np.float32(1.5), 1.5),
+        (np.int64(2), 2),
+        (np.array(2.0), 2.0),
+        (np.array([1, 2]), [1.0, 2.0]),
+        ([np.float32(1), np.int32(2)], (1, 2)),
+        (np.bool_(True), True),
+        (np.arange(4, dtype=np.uint8), torch.arange(4)),
+        (np.arange(4, dtype=np.float16), torch.arange(4.0)),
+    ]:
+        expect("x", got, want)
+    with pytest.raises(Wrong, match="nan or inf"):
+        expect("x", np.array([np.nan, 1.0]), [1.0, 1.0])
 
 
 def test_html_escapes_what_the_learner_wrote():

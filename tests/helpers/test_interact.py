@@ -1,123 +1,86 @@
-"""The interactive figures, moved as their controls move them, against numbers worked out otherwise."""
+"""Explorables as Python makes them: data, still, page. (What they compute is tested in tests/browser.)"""
 
 from __future__ import annotations
 
-import math
+import base64
+import json
+import re
+import shutil
+import subprocess
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.contour import ContourSet
 from PIL import Image
 
+from tests.helpers import gallery
+from tests.helpers.gallery import VOCAB, V, Value, generator, reused
 from zth_helpers import interact
-from zth_helpers.interact.distributions import warmed
-from zth_helpers.interact.explorer import typed
-from zth_helpers.interact.micrograd import places, run_backward
-from zth_helpers.names import Vocabulary
-from zth_helpers.plots import Figure
+from zth_helpers.interact.explorable import FOLDER, MIME, pack, rounded, source
+from zth_helpers.interact.micrograd import as_text, places, run_backward
+from zth_helpers.interact.wavenet import _layers
 
-VOCAB = Vocabulary(["maria", "bob", "dex"])  # . and 9 letters
-V = len(VOCAB)
-BELOW = "color:#7a1420"  # the line under the box
+each = pytest.mark.parametrize("module", gallery.GALLERY)
 
 
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(1)
-
-
-def bars(explorer, panel: int = 0) -> dict[str, float]:
-    """The heights of the bars under their labels."""
-    ax = explorer.figure.axes[panel]
-    across = ax.containers[0].orientation == "horizontal"
-    labels = [label.get_text() for label in (ax.get_yticklabels() if across else ax.get_xticklabels())]
-    return dict(zip(labels, (b.get_width() if across else b.get_height() for b in ax.containers[0])))
-
-
-def words(explorer, panel: int = 0) -> list[str]:
-    return [text.get_text() for text in explorer.figure.axes[panel].texts]
-
-
-def picture(explorer) -> bytes:
-    return explorer.image.value
-
-
-# -- the base --------------------------------------------------------------------------------------------
-
-
-def counting(n: int, word: str = "ab") -> Figure:
-    word = typed(word, VOCAB, 4)
-    fig = Figure(2, 1, lambda _: f"{word} {n}")
-    fig.add_subplot().plot([0, n])
-    return fig
-
-
-def test_saved_with_a_static_picture_and_its_numbers():
-    explorer = interact.Explorer(counting, n=interact.slider("n", 1, 9, 4), word=interact.text("word", "ab"))
-    data, size = explorer._repr_mimebundle_()
-    assert size["image/png"]["width"] == 200
-    assert data["text/plain"] == "ab 4" and data["image/png"].startswith(b"\x89PNG")
+@each
+def test_saved_with_a_sharp_picture_its_numbers_and_its_data(module):
+    it = gallery.GALLERY[module]()
+    data, metadata = it._repr_mimebundle_()
+    assert it.module == module and data[MIME] == {"module": module, "data": it.data}
+    assert json.loads(json.dumps(data[MIME])) == data[MIME], "what is stored is plain JSON"
     assert "application/vnd.jupyter.widget-view+json" in data
-    before = picture(explorer)
-    explorer.controls["n"].value = 7
-    assert explorer._repr_mimebundle_()[0]["text/plain"] == "ab 7"
-    assert "ab 7" in explorer.numbers.value and picture(explorer) != before
+    assert re.search(r"\d", data["text/plain"]) and metadata["image/png"]["alt"] in data["text/plain"]
+    picture = Image.open(BytesIO(data["image/png"]))
+    assert picture.width == 2 * metadata["image/png"]["width"] <= 2 * 900
 
 
-@pytest.mark.parametrize("bad", ["", "   ", "a1", "<b>", "mariamaria", "é"])
-def test_bad_text_leaves_the_picture_and_says_why(bad):
-    explorer = interact.Explorer(counting, n=interact.slider("n", 1, 9, 4), word=interact.text("word", "ab"))
-    before = picture(explorer)
-    explorer.controls["word"].value = bad
-    if bad.strip():
-        assert BELOW in explorer.problem.value and "<b>" not in explorer.problem.value
-        assert picture(explorer) == before
-    else:
-        assert "empty" in explorer.problem.value
-    explorer.controls["word"].value = " BEX "
-    assert explorer.problem.value == "" and str(explorer.figure) == "bex 4"
+@each
+def test_the_module_stands_alone(module):
+    """One text that imports nothing and fetches nothing, and a page that holds all of it."""
+    text = source(module)
+    assert not re.search(r"^import |\bfetch\(|https?://", text, re.M)
+    assert text.count("export default") == 1 and "export function draw(" in text
+    stored = gallery.GALLERY[module]()._repr_mimebundle_()[0][MIME]
+    page = interact.page_html(stored)
+    assert page.count("</script>") == 1 and page == interact.page_html(stored)
+    linked = interact.page_html(stored, "/_static/explorables")
+    assert f'from "/_static/explorables/{module}.js"' in linked and len(linked) < len(page) - 20_000
 
 
-def test_what_is_wrong_with_a_text_is_named():
-    with pytest.raises(ValueError, match="empty"):
-        typed("", VOCAB, 5)
-    with pytest.raises(ValueError, match=r"6 characters.*at most 5"):
-        typed("mariam", VOCAB, 5)
-    with pytest.raises(ValueError, match=r"'1' '#'|'#' '1'"):
-        typed("a1#", VOCAB, 5)
+def test_every_module_is_shown_by_something():
+    assert {path.stem for path in FOLDER.glob("*.js")} - {"kit"} == set(gallery.GALLERY)
+    with pytest.raises(ValueError, match="there are batchnorm, broadcast"):
+        source("nothing")
 
 
-def test_an_error_in_the_first_picture_is_the_notebooks():
-    with pytest.raises(ValueError):
-        interact.Explorer(counting, n=interact.slider("n", 1, 9, 4), word=interact.text("word", "123"))
+def test_data_cannot_end_the_script():
+    page = interact.page_html({"module": "softmax", "data": {"letters": ["</script><b>"]}})
+    assert page.count("</script>") == 1 and "<b>" in page
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+@each
+def test_node_can_read_it(module, tmp_path):
+    (tmp_path / "m.mjs").write_text(source(module), encoding="utf-8")
+    done = subprocess.run(["node", "--check", tmp_path / "m.mjs"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_packed_arrays_come_back():
+    x = torch.randn(7, 5, generator=generator())
+    packed = pack(x)
+    whole = np.frombuffer(base64.b64decode(packed["data"]), "<i2").reshape(packed["shape"])
+    np.testing.assert_allclose(whole * packed["scale"], x, atol=float(x.abs().max()) / 60_000)
+    assert pack(torch.zeros(3))["scale"] == 1.0
+    with pytest.raises(ValueError, match="not finite"):
+        pack(torch.tensor([1.0, float("nan")]))
+    assert rounded(torch.tensor([[1 / 3, 2.0]])) == [[0.333333, 2.0]]
 
 
 # -- lecture 1 -------------------------------------------------------------------------------------------
-
-
-class Value:
-    """The engine of notebook 01, in short."""
-
-    def __init__(self, data, _prev=(), _op="", label="", local=()):
-        self.data, self._prev, self._op, self.label, self.grad = data, _prev, _op, label, 0.0
-        self.local = local
-
-    def _backward(self):
-        for child, slope in zip(self._prev, self.local):
-            child.grad += slope * self.grad
-
-    def __add__(self, o):
-        return Value(self.data + o.data, (self, o), "+", "", (1.0, 1.0))
-
-    def __mul__(self, o):
-        return Value(self.data * o.data, (self, o), "*", "", (o.data, self.data))
-
-
-def reused() -> tuple:
-    a, b = Value(-2.0, label="a"), Value(3.0, label="b")
-    return a, b, (a * b) * (a + b)
 
 
 def test_backward_pass_adds_what_autograd_finds():
@@ -130,7 +93,6 @@ def test_backward_pass_adds_what_autograd_finds():
     assert steps[-1][2][a] == x.grad.item() and steps[-1][2][b] == y.grad.item()
     received = {v: sum(added.get(v, 0.0) for _, added, _ in steps) for v in names}
     assert all(received[v] == steps[-1][2][v] for v in names if v is not f)
-    assert steps[0][2][f] == 1.0 and sum(steps[0][2].values()) == 1.0
     assert len(steps) == 1 + 3  # three operations fire
 
 
@@ -140,211 +102,186 @@ def test_one_that_is_used_twice_by_one_node_receives_the_sum():
     assert steps[1][1] == {a: 2.0}
 
 
-def test_backward_pass_moves_step_by_step():
+def test_a_graph_as_text():
+    text, values = as_text(gallery.neuron())
+    assert text == "n = ((x1 * w1) + (x2 * w2)) + b; o = tanh(n)"
+    assert values == {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
     a, b, f = reused()
-    explorer = interact.backward_pass({"f": f, "sum": a + b})
-    seen = set()
-    for step in range(4):
-        explorer.controls["step"].value = step
-        seen.add((picture(explorer), str(explorer.figure)))
-    assert len(seen) == 4 and "step 3 of 3" in str(explorer.figure)
-    shown = words(explorer)
-    assert "a\ndata -2.0000\ngrad -3.0000" in shown and "b\ndata 3.0000\ngrad -8.0000" in shown
-    explorer.controls["graph"].value = "sum"  # a shorter one: stays at its end
-    assert "step 1 of 1" in str(explorer.figure)
+    assert as_text(f)[0] == "(a * b) * (a + b)"
+    shared = a + b  # used twice and without a name: it must stay one node
+    assert as_text(shared * shared)[0] == "v2 = a + b; v2 * v2"
+    two = Value(1.0, label="a") + Value(2.0, label="a") * Value(-3.0)
+    assert as_text(two) == ("a_ + (a * (-3.0))", {"a": 2.0, "a_": 1.0}) or as_text(two)[1].keys() == {
+        "a",
+        "a_",
+    }
+    with pytest.raises(ValueError, match="operation 'sqrt'"):
+        as_text(Value(1.0, (a,), "sqrt"))
 
 
 def test_boxes_of_a_graph_do_not_cover_each_other():
-    _, _, f = reused()
-    at = list(places(run_backward(f)[0]).values())
+    at = list(places(run_backward(reused()[2])[0]).values())
     for i, (x, y) in enumerate(at):
         assert all(abs(x - u) >= 1 or abs(y - v) >= 0.85 for u, v in at[:i])
 
 
-def test_decision_boundary_shows_the_scores():
+def test_moons_start_where_the_lesson_starts():
     X, y = np.array([[0.0, 0.0], [2.0, 1.0], [2.0, 0.0]]), np.array([-1, 1, 1])
-    history = [(0.9, 1 / 3), (0.1, 1.0)]
-    low, line = [0.0, 0.0, -3.0], [1.0, 0.0, -1.0]  # the score is -3 everywhere; it is x₁ - 1
-    explorer = interact.decision_boundary([low, line], [2, 1], X, y, history)
-    assert "loss 0.1000, 100% right" in str(explorer.figure)
-    [contour] = [
-        c for c in explorer.figure.axes[0].collections if isinstance(c, ContourSet) and list(c.levels) == [0]
-    ]
-    assert contour.get_paths()[0].vertices[:, 0] == pytest.approx(1.0)  # where the score x - 1 changes sign
-    assert rings(explorer) == []
-    before = picture(explorer)
-    explorer.controls["step"].value = 0  # nowhere positive: no boundary to draw, two points wrong
-    assert rings(explorer) == [[2.0, 1.0], [2.0, 0.0]] and picture(explorer) != before
-
-
-def rings(explorer) -> list[list[float]]:
-    """The points that are ringed as wrong."""
-    marked = [c for c in explorer.figure.axes[0].collections if c.get_label() == "wrong"]
-    return marked[0].get_offsets().tolist() if marked else []
+    first, last = [0.1] * 9, [0.2] * 9
+    it = interact.moons_playground([first, last], [2, 2, 1], X, y, [(0.9, 1 / 3), (0.1, 1.0)])
+    assert it.data["parameters"] == first and it.data["X"] == X.tolist() and it.data["y"] == [-1, 1, 1]
+    assert "Before step 1: loss 0.1000, 100% right" in str(it)
+    with pytest.raises(ValueError, match="hidden layers of one size"):
+        interact.moons_playground([first], [2, 2, 3, 1], X, y, [(0.9, 0.5)])
 
 
 # -- lectures 2, 3, 6 ------------------------------------------------------------------------------------
 
 
-def test_temperature_is_a_power_of_the_probabilities():
-    P = torch.rand(3, V, generator=generator()).double()
-    P /= P.sum(1, keepdim=True)
-    P[0, 0], P[0, 1] = 0, P[0, 0] + P[0, 1]
-    for T in (0.5, 2.0):
-        power = P ** (1 / T)
-        assert torch.allclose(warmed(P, T), power / power.sum(1, keepdim=True))
-    assert warmed(P, 1.0) is P
+def bars(it: interact.Explorable, panel: int) -> list[float]:
+    return [bar.get_height() for bar in it.still.axes[panel].containers[0]]
 
 
-def test_bigram_row():
-    N = torch.randint(0, 50, (V, V), generator=generator())
-    drawn = []
-
-    def smoothed(N, k):
-        return (N + k).double() / (N + k).sum(1, keepdim=True)
-
-    def sample_names(P, n, g):
-        drawn.append(P)
-        return ["maria", "bob"]
-
-    explorer = interact.bigram(N, VOCAB, smoothed, sample_names)
-    explorer.controls["k"].value = 10
-    explorer.controls["letter"].value = "b"
-    explorer.controls["temperature"].value = 2.0
-    p = ((N[VOCAB.stoi["b"]] + 10).double()).sqrt()
-    p /= p.sum()
-    assert list(bars(explorer).values()) == pytest.approx(p.tolist())
-    assert list(bars(explorer)) == list(VOCAB.stoi)
-    as_counted = [b.get_height() for b in explorer.figure.axes[0].containers[1]]
-    assert as_counted == pytest.approx(smoothed(N, 0)[VOCAB.stoi["b"]].tolist())
-    assert torch.allclose(drawn[-1][VOCAB.stoi["b"]], p) and words(explorer, 1) == ["maria\nbob"]
-    explorer.controls["letter"].value = "ab"
-    assert BELOW in explorer.problem.value
+def test_counts_and_rows():
+    N = gallery.counts()
+    it = interact.counts_and_rows(N, VOCAB, "b")
+    assert it.data["counts"] == N.tolist() and it.data["letters"] == list(VOCAB.stoi)
+    row = N[VOCAB.stoi["b"]].double()
+    assert bars(it, 1) == pytest.approx((row / row.sum()).tolist())
+    with pytest.raises(ValueError, match="a row for each character"):
+        interact.counts_and_rows(N[:3], VOCAB)
 
 
-def test_next_character_sees_the_last_three():
-    W, seen = torch.randn(V, V, generator=generator()), []
-
-    def predict(X):
-        seen.append(X.tolist())
-        return W[X[:, -1]] + W[X[:, 0]]
-
-    explorer = interact.next_character(predict, VOCAB, 3, start="b")
-    assert VOCAB.decode(seen[-1][0]) == "..b"
-    explorer.controls["so_far"].value = "Maria"
-    assert VOCAB.decode(seen[-1][0]) == "ria" and "“ria”" in str(explorer.figure)
-    p = F.softmax(W[VOCAB.stoi["a"]] + W[VOCAB.stoi["r"]], 0)
-    assert list(bars(explorer).values()) == pytest.approx(p.tolist())
-    before = picture(explorer)
-    for bad in ("", "zzz", "a" * 21):
-        explorer.controls["so_far"].value = bad
-        assert BELOW in explorer.problem.value and picture(explorer) == before
+def test_logits_to_loss():
+    z = torch.randn(V, generator=generator())
+    it = interact.logits_to_loss(z, torch.tensor(3), VOCAB.itos)
+    loss = F.cross_entropy(z[None], torch.tensor([3])).item()
+    assert it.data["target"] == 3 and f"loss {loss:.3f}" in str(it)
+    assert bars(it, 1) == pytest.approx(F.softmax(z.double(), 0).tolist())
+    for bad in (z[:5], z[None]):
+        with pytest.raises(ValueError, match="one example's logits"):
+            interact.logits_to_loss(bad, 3, VOCAB)
 
 
-def test_embedding_names_the_nearest():
-    C = torch.randn(V, 4, generator=generator())
-    explorer = interact.embedding(C, VOCAB)
-    explorer.controls["letter"].value = "r"
-    i = VOCAB.stoi["r"]
-    distances = {VOCAB.itos[j]: math.dist(C[i].tolist(), C[j].tolist()) for j in range(V) if j != i}
-    nearest = sorted(distances, key=distances.get)[:10]
-    ax = explorer.figure.axes[1]
-    assert [label.get_text() for label in ax.get_yticklabels()] == nearest
-    assert ax.lines[0].get_xdata().tolist() == pytest.approx(
-        [distances[letter] for letter in nearest], rel=1e-5
-    )
-    explorer.controls["across"].value = 3
-    at = {t.get_text(): t.get_position() for t in explorer.figure.axes[0].texts}
-    assert at == {c: tuple(C[j, [3, 1]].double().tolist()) for j, c in VOCAB.itos.items()}
+def test_letters_and_next_sees_the_last_three():
+    net = gallery.mlp_net()
+    it = interact.letters_and_next(net, VOCAB, 3, start="Maria")
+    C, W1, b1, W2, b2 = (t.double() for t in net)
+    x = C[[VOCAB.stoi[c] for c in "ria"]].view(1, -1)
+    assert bars(it, 1) == pytest.approx(F.softmax(torch.tanh(x @ W1 + b1) @ W2 + b2, 1)[0].tolist())
+    assert "“ria”" in str(it) and it.data["start"] == "maria"
+    with pytest.raises(ValueError, match="a context of 4"):
+        interact.letters_and_next(net, VOCAB, 4)
 
 
-def test_temperature_marks_copies_and_asks_for_names_at_it():
+@pytest.mark.parametrize("joins", [(2, 2, 2), (8,), (4, 2)])
+def test_the_trees_layers_say_what_the_model_computes(joins):
+    model = gallery.tree(joins)
+    table, layers, found = _layers(model)
+    assert found == list(joins)
+    X = torch.randint(0, V, (4, 8), generator=generator())
+
+    def open_up(p):
+        return torch.tensor(
+            np.frombuffer(base64.b64decode(p["data"]), "<i2").reshape(p["shape"]) * p["scale"]
+        )
+
+    x = table[X].double()
+    for layer in layers:
+        if layer["kind"] == "join":
+            x = x.reshape(len(X), -1, x.shape[-1] * layer["n"])
+        elif layer["kind"] == "linear":
+            x = x @ open_up(layer["weight"]) + (open_up(layer["bias"]) if layer["bias"] else 0)
+        elif layer["kind"] == "affine":
+            x = x * open_up(layer["scale"]) + open_up(layer["shift"])
+        else:
+            x = x.tanh()
+    assert torch.allclose(x[:, 0].float(), model(X), atol=2e-3)
+
+
+def test_a_name_tree_needs_layers_that_the_page_knows():
+    model = gallery.tree()
+    with pytest.raises(ValueError, match="joins 2 × 2 × 2 characters, not 4"):
+        interact.name_tree(
+            type(
+                "M",
+                (),
+                {
+                    "layers": model.layers,
+                    "__call__": lambda s, X: model(torch.zeros(len(X), 8, dtype=torch.long)),
+                },
+            )(),
+            VOCAB,
+            4,
+        )
+    model.layers.insert(1, object())
+    with pytest.raises(ValueError, match="does not know a layer object"):
+        _layers(model)
+
+
+def test_temperature_asks_once_for_names_at_each():
     asked = []
 
     def sample(count, temperature):
         asked.append((count, temperature))
         return ["maria", "dxo"] * 6
 
-    explorer = interact.temperature(torch.zeros(V), sample, VOCAB, ["maria"])
-    explorer.controls["temperature"].value = 0.5
-    assert asked == [(12, 1.0), (12, 0.5)]
-    assert words(explorer, 1)[0].startswith("maria ✓\ndxo\n") and f"entropy {math.log(V):.2f}" in str(
-        explorer.figure
+    it = interact.temperature(torch.zeros(V), sample, VOCAB, ["maria", "anna"])
+    assert [t for _, t in asked] == it.data["temperatures"] and it.data["known"] == ["maria"]
+    assert "6 known ✓" in str(it) and all(len(names) == 12 for names in it.data["names"])
+
+
+# -- lectures 3, 4 and 5 ---------------------------------------------------------------------------------
+
+
+def test_scale_through_depth_of_the_lessons_gain():
+    it = gallery.depth()
+    assert it.data["width"] == 100 and len(it.data["contexts"]) == 32
+    stds = it.still.axes[1].lines[0].get_ydata()
+    assert 0.6 < min(stds) and max(stds) < 0.85, "with a gain of 5/3 the scale stays"
+    with pytest.raises(ValueError, match="X \\(n, context\\)"):
+        interact.scale_through_depth(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), 27)
+
+
+def test_batch_norm_still_is_batch_norm():
+    x = torch.tensor([1.0, 2.0, -3.0, 4.0, -1.5], dtype=torch.float64)
+    it = interact.batch_norm(x)
+    before, after = it.still.axes[0].collections[:2]
+    assert before.get_offsets()[:, 0].tolist() == x.tolist() == it.data["values"]
+    assert after.get_offsets()[:, 0].tolist() == pytest.approx(((x - x.mean()) / x.std()).tolist())
+    for bad, why in (
+        (torch.zeros(3, 2), "shape"),
+        (torch.ones(1), "shape"),
+        (torch.ones(3), "standard deviation is 0"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            interact.batch_norm(bad)
+
+
+def test_broadcasting_draws_what_torch_computes():
+    it = interact.broadcasting((3, 4), (3, 1))
+    shown = [float(text.get_text()) for text in it.still.axes[2].texts]
+    a, b = torch.arange(1, 13).view(3, 4), 10 * torch.arange(1, 4).view(3, 1)
+    assert shown == (a + b).flatten().tolist()
+    assert str(it.still.axes[2].get_title()) == "a + b (3, 4)"
+    with pytest.raises(RuntimeError):
+        interact.broadcasting((3, 4), (3,))
+    with pytest.raises(ValueError, match="at most 6"):
+        interact.broadcasting((7,), (1,))
+
+
+def test_rate_still_walks_as_gradient_descent_does():
+    losses = {line.get_label(): line.get_ydata() for line in interact.rate_on_a_surface().still.axes[1].lines}
+    assert (
+        losses["rate 0.1"][-1] < losses["rate 0.01"][-1] < losses["rate 0.01"][0] < losses["rate 0.205"][-1]
     )
 
 
-def test_name_tree_shows_what_is_seen_at_each_position():
-    W = torch.randn(V, V, generator=generator())
-    explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB, block_size=4, start="maria")
-    explorer.controls["position"].value = 5
-    tree, expected = explorer.figure.axes[:2]
-    nodes = [text.get_text() for text in tree.texts if len(text.get_text()) in (2, 4)]
-    assert nodes == ["ar", "ia", "aria"]
-    P = torch.stack([F.softmax(W[VOCAB.stoi[last]], 0) for last in ".maria"])
-    np.testing.assert_allclose(expected.images[0].get_array(), P, rtol=1e-6)
-    [ring] = expected.collections
-    assert ring.get_offsets().tolist() == [[VOCAB.stoi[c], i] for i, c in enumerate("maria.")]
-    explorer.controls["position"].value = 15  # beyond the end: stays at the end
-    assert "before position 5" in explorer.figure.axes[0].get_title()
-    before = picture(explorer)
-    for bad in ("", "...", "a.b", "zoe", "a" * 16):
-        explorer.controls["name"].value = bad
-        assert BELOW in explorer.problem.value and picture(explorer) == before
-
-
-# -- lectures 4 and 5 ------------------------------------------------------------------------------------
-
-
-def test_init_gain_measures_the_layers():
-    x = torch.randn(32, 20, generator=generator())
-
-    def first_pass(gain, output_scale, batchnorm):
-        return [torch.tanh(gain * x), torch.full((32, 20), 0.99)], 3.0 + output_scale + batchnorm
-
-    explorer = interact.init_gain(first_pass, classes=V)
-    explorer.controls["gain"].value = 3.0
-    explorer.controls["batchnorm"].value = True
-    h = np.tanh(3 * x.double().numpy())
-    top, first, second = explorer.figure.axes
-    density, _ = np.histogram(h, bins=60, range=(-1, 1), density=True)
-    assert top.lines[0].get_ydata() == pytest.approx(density)
-    flat = (abs(h) > 0.97).mean()
-    assert top.lines[0].get_label() == f"tanh 1: std {h.std(ddof=1):.2f}, saturated {flat:.1%}"
-    np.testing.assert_array_equal(first.images[0].get_array(), abs(h) > 0.97)
-    assert first.images[0].get_cmap().name == "gray"  # what is flat is white
-    assert second.images[0].get_array().all()
-    assert f"first loss 4.10, expected ln {V} = {math.log(V):.2f}" in str(explorer.figure)
-
-
-def test_batch_norm_moves_all_when_one_moves():
-    x = torch.tensor([1.0, 2.0, -3.0, 4.0, -1.5], dtype=torch.float64)
-    explorer = interact.batch_norm(x)
-    explorer.controls["first"].value = 20.0
-    moved = np.array([20.0, 2.0, -3.0, 4.0, -1.5])
-    expected = (moved - moved.mean()) / moved.std(ddof=1)
-    before, after = explorer.figure.axes[0].collections[:2]
-    assert before.get_offsets()[:, 0].tolist() == moved.tolist()
-    assert after.get_offsets()[:, 0].tolist() == pytest.approx(expected)
-    assert x[0] == 1.0  # the notebook's tensor is not touched
-    with pytest.raises(ValueError, match="shape"):
-        interact.batch_norm(torch.zeros(3, 2))
-    same = interact.batch_norm(torch.tensor([1.0, 2.0, 2.0]))
-    same.controls["first"].value = 2.0
-    assert "deviation is 0" in same.problem.value
-
-
-def test_gradients_agree_or_not():
-    x = torch.randn(5, 3, generator=generator(), requires_grad=True)
-    b = torch.zeros(3, requires_grad=True)
-    (x**2 + 0 * b).sum().backward()
-    formulas = "x | x | 2 * x\nb | parameter | 0"
-    explorer = interact.gradients({"x": x, "b": b}, {"x": 2 * x, "b": b.grad}, formulas, start="x")
-    assert "(5, 3)" in str(explorer.figure) and "2 * x" in str(explorer.figure)
-    assert "the same up to rounding" in str(explorer.figure)
-    explorer.controls["name"].value = "b"
-    assert "which is to say 0" in str(explorer.figure)
-    wrong = interact.gradients({"x": x}, {"x": x}, "x | x | x", start="x")
-    assert f"differ by {x.abs().max():.1e}" in str(wrong.figure)
+def test_gradients_carry_their_mistakes():
+    it = gallery.gradients()
+    assert list(it.data["tensors"]) == ["logits", "h", "W", "b"]
+    assert it.data["tensors"]["b"]["mistakes"]["keepdim lost"]["shape"] == [5]
+    assert "by hand: /n forgotten" in str(it) and "(p - y) / n" in str(it)
 
 
 @pytest.mark.parametrize("formulas", ["x | x", "y | y | y", "a | x | x | x"])
@@ -353,13 +290,8 @@ def test_gradients_refuse_a_formula_without_a_tensor(formulas):
     x.sum().backward()
     with pytest.raises(ValueError, match=r"formulas reads|tensor with"):
         interact.gradients({"x": x}, {"x": x.grad}, formulas, start="x")
-
-
-def test_pictures_fit_a_page():
-    W = torch.randn(V, V, generator=generator())
-    explorer = interact.name_tree(lambda X: W[X[:, -1]], VOCAB)
-    explorer.controls["name"].value = "mariamariamaria"
-    assert Image.open(BytesIO(picture(explorer))).width <= 1000
+    with pytest.raises(ValueError, match="a mistake, but no formula"):
+        interact.gradients({"x": x}, {"x": x.grad}, "x | x | x", start="x", mistakes={"z": {}})
 
 
 def test_what_jupyterlab_saves_has_the_picture_instead_of_the_widget():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 
 import IPython.display
 import nbformat
@@ -14,12 +16,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from zth_helpers import live
 from zth_helpers import screen as room
+from zth_helpers.interact import explorable
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
-from zth_helpers.plots import Figure
 from zth_helpers.plots.dashboard import dashboard as picture
+from zth_helpers.plots.dashboard import dashboard_data
 
-DRAWING, STEP = 0.1, 0.01  # seconds on the clock of the tests
+SENDING, STEP = 0.004, 0.01  # seconds on the clock of the tests
 
 
 class Training:
@@ -50,29 +53,47 @@ class Training:
 class Notebook:
     """Stands in for the notebook: remembers what was displayed, and has a clock that only moves when told."""
 
-    def __init__(self, monkeypatch, quiet: bool = False):
-        self.now, self.shown, self.times, self.drawn = 0.0, [], [], 0
+    def __init__(self, monkeypatch, quiet: bool = False, sending: float = SENDING):
+        self.now, self.shown, self.times, self.sending = 0.0, [], [], sending
+        notebook = self
+
+        class Widget:
+            def __init__(self, module: str, data: dict):
+                assert module == "live"
+                self.data = data
+
+            def __setattr__(self, name: str, value: object):
+                notebook.now += notebook.sending
+                notebook.keep(value)
+                super().__setattr__(name, value)
+
+            def _repr_mimebundle_(self):
+                return {}, {}
+
+            def close(self):
+                notebook.closed = True
+
         monkeypatch.setattr(room, "in_notebook", lambda: True)
         monkeypatch.setenv("ZTH_QUIET", "1" if quiet else "0")
         monkeypatch.setattr(room.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(Figure, "png", lambda figure, scale=2: self.draw())
+        monkeypatch.setattr(explorable, "Explorable", Widget)
         monkeypatch.setattr(IPython.display, "DisplayHandle", lambda: self)
         monkeypatch.setattr(IPython.display, "display", self.keep)
 
-    def draw(self) -> bytes:
-        self.now += DRAWING
-        self.drawn += 1
-        return b"png"
-
-    def keep(self, shown, raw: bool = False) -> None:
+    def keep(self, shown) -> None:
         self.shown.append(shown)
         self.times.append(self.now)
 
-    display = update = keep
+    update = keep
+
+    def display(self, shown, raw: bool = False) -> None:
+        assert raw and shown["text/plain"] == "still training"
 
 
 def last_step(figure) -> int:
     """How many steps the loss panel of a figure has seen."""
+    if isinstance(figure, dict):
+        return figure["step"]
     found = re.match(r"Loss after ([\d,]+) steps", figure.axes[2].get_title())
     return int(found[1].replace(",", "")) if found else 0
 
@@ -82,27 +103,48 @@ def notebook(monkeypatch):
     return Notebook(monkeypatch)
 
 
-def test_redraws_in_place_seldom_enough(notebook):
-    training = Training()
-    steps = []
-    for i in live(training.mon, 1000):
+@pytest.mark.parametrize("seconds", [1.5, 10, 120])
+def test_soon_and_then_once_a_second_whatever_the_length(notebook, seconds):
+    training, steps = Training(), []
+    for i in live(training.mon, int(seconds / STEP)):
         steps.append(i)
-        training.step()
+        if i < 50:  # more would only make the test slow
+            training.step()
         notebook.now += STEP
-    assert steps == list(range(1000))
-    assert notebook.drawn > 3 and len(notebook.shown) == notebook.drawn + 1
-    assert np.diff(notebook.times[:-1]).min() >= 0.5
-    assert notebook.drawn * DRAWING < 0.1 * 1000 * STEP
-    assert last_step(notebook.shown[-1]) == 1000  # in the end the whole figure, with its numbers
+    assert steps == list(range(int(seconds / STEP)))
+    times = notebook.times[:-1]
+    assert times[0] < 1, "a first picture within a second"
+    assert all(0.95 < later - earlier < 1.3 for earlier, later in zip(times, times[1:]))
+    assert len(times) == pytest.approx(seconds, abs=2)
+    assert len(times) * SENDING < 0.1 * seconds
+    assert last_step(notebook.shown[-1]) == min(50, len(steps))  # in the end the whole figure
+    assert notebook.closed
 
 
-def test_quick_drawings_come_at_most_twice_a_second(notebook, monkeypatch):
-    monkeypatch.setattr(Figure, "png", lambda figure, scale=2: b"png")  # takes no time at all
+def test_what_takes_long_to_send_is_sent_seldom(monkeypatch):
+    notebook, training = Notebook(monkeypatch, sending=0.5), Training()
+    for _ in live(training.mon, 4000):
+        if len(training.mon.losses) < 30:
+            training.step()
+        notebook.now += STEP
+    assert (len(notebook.times) - 1) * 0.5 < 0.1 * 40
+
+
+def test_a_run_of_less_than_half_a_second_shows_the_end_alone(notebook):
     training = Training()
-    for _ in live(training.mon, 500):
+    for _ in live(training.mon, 20):
         training.step()
         notebook.now += STEP
-    assert 8 <= len(notebook.shown) <= 2 + 500 * STEP / 0.5
+    assert [last_step(figure) for figure in notebook.shown] == [20]
+
+
+def test_the_light_install_has_the_picture_at_the_end(notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zth_helpers.interact.explorable", None)
+    training = Training()
+    for _ in live(training.mon, 200):
+        training.step()
+        notebook.now += STEP
+    assert [last_step(figure) for figure in notebook.shown] == [200]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
@@ -154,13 +196,51 @@ def test_the_picture_draws_the_monitors_numbers():
                 line.get_ydata(), seen.hist[-1, i] / seen.hist[-1, i].sum() / width, rtol=1e-4
             )
     np.testing.assert_allclose(loss.lines[0].get_ydata(), mon.losses)
-    assert loss.get_title() == f"Loss after 31 steps: {mon.losses.mean():.4f} (mean of the last 31)"
+    assert loss.get_title() == f"Loss after 31 steps: {mon.losses.mean():.4f}"
+    assert "the mean of the last 31" in loss.get_xlabel()
     weights = [line for line in updates.lines if "weight" in line.get_label()]
     assert [line.get_label() for line in weights] == ["0 Linear weight 4×8", "2 Linear weight 8×8"]
     np.testing.assert_allclose(weights[1].get_ydata(), np.log10(mon.update_data[:, 2]), rtol=1e-6)
     assert list(updates.lines[-1].get_ydata()) == [-3, -3]
     for ax in fig.axes:
         assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel()
+
+
+def test_the_page_gets_the_pictures_numbers():
+    training = Training()
+    for _ in range(301):
+        training.step()
+    fig, data, mon = picture(training.mon), dashboard_data(training.mon), training.mon
+    assert json.loads(json.dumps(data)) == data and len(json.dumps(data)) < 20_000
+    for what, ax in zip(("outputs", "gradients"), fig.axes):
+        for line, drawn in zip(data[what], ax.lines):
+            width = (line["to"] - line["from"]) / len(line["density"])
+            assert sum(line["density"]) * width == pytest.approx(1, rel=1e-3)
+            x, y = drawn.get_data()
+            assert sum(line["density"]) / len(line["density"]) == pytest.approx(
+                float(y.sum() / len(y) * (x[-1] - x[0] + x[1] - x[0]) / (line["to"] - line["from"])), rel=1e-2
+            )
+            assert line["name"].startswith(drawn.get_label().split(":")[0])
+    size = 3  # 301 losses in at most 120 points
+    assert data["loss"]["mean"] == pytest.approx(
+        mon.losses[:300].reshape(-1, size).mean(1).tolist(), rel=1e-5
+    )
+    assert data["loss"]["last"] == f"{mon.losses[-50:].mean():.4f}" and data["step"] == 301
+    assert data["updates"][1]["values"] == pytest.approx(np.log10(mon.update_data[:, 2]).tolist(), rel=1e-4)
+    assert data["updateSteps"] == mon.update_steps.tolist()
+
+
+def test_the_page_is_told_what_is_missing():
+    training = Training()
+    empty = dashboard_data(training.mon)
+    assert empty["outputs"] == [] and set(empty["missing"].values()) == {"no step yet"}
+    training.step(retain=False, lr=None)
+    missing = dashboard_data(training.mon)["missing"]
+    assert "retain_grads" in missing["gradients"] and "optimizer=" in missing["updates"]
+    training.parameters[0].data[:] = float("nan")
+    training.step()
+    data = dashboard_data(training.mon)
+    assert data["loss"]["mean"][-1] is None and json.dumps(data, allow_nan=False)
 
 
 def words(fig) -> str:
@@ -172,7 +252,7 @@ def test_before_the_first_step_and_with_less_to_show():
     assert "no step yet" in words(picture(training.mon)) and "no step yet" in str(picture(training.mon))
     training.step(retain=False, lr=None)
     fig = picture(training.mon)
-    assert "mon.retain_grads()" in words(fig) and "lr=lr" in words(fig)
+    assert "mon.retain_grads()" in words(fig) and "lr=lr" in words(fig) and "optimizer=" in words(fig)
     assert fig.png()
 
 
@@ -199,4 +279,4 @@ def test_a_saved_run_holds_one_picture(tmp_path, monkeypatch):
     ).execute()
     nbformat.validate(saved)
     pictures = [o for o in saved.cells[0].outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1 and "mean of the last 50" in pictures[0].data["text/plain"]
+    assert len(pictures) == 1 and "the mean of the last 50" in pictures[0].data["text/plain"]

@@ -1,19 +1,18 @@
-"""`start` never loses a learner's work; `progress` tells what is solved without touching it."""
+"""`start` never loses a learner's work, and what it copies can be used where it lies."""
 
 from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tools.lesson import ROOT
 from zth_helpers.course import own_copies as work
-
-SOLVED = (
-    "from zth_helpers.exercises.exercise import exercise\n"
-    "from zth_helpers.exercises.checks import call, expect\n"
-    "def judge(f):\n    expect('f(2)', call(f, 2), 4)\n    return 'yes'\n"
-    "twice = exercise('Twice', hints=('h',))(judge)"
-)
 
 
 @pytest.fixture
@@ -50,23 +49,36 @@ def test_start_never_overwrites_without_asking(course, monkeypatch, capsys, answ
 @pytest.mark.parametrize("which", ["7", "0", "x", "-1"])
 def test_start_of_no_lecture(course, capsys, which):
     assert work.start(which, course) == 2
-    assert "there are 1, 2, and `all`" in capsys.readouterr().err
+    assert "there are 1 (micrograd), 2 (bigram), and `all`" in capsys.readouterr().err
 
 
-def test_progress(course, capsys):
-    assert work.progress(course) == 0
-    assert "start 1" in capsys.readouterr().out
-
-    exercises = course / "work" / "exercises"
-    exercises.mkdir(parents=True)
-    cells = [SOLVED, "twice.check(lambda x: 2 * x)", "twice.check(lambda x: x)", "twice.check(...)", "1 / 0"]
-    path = exercises / "01_micrograd.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell(c) for c in cells]), path)
-    (exercises / "02_bigram.ipynb").write_text("{ not a notebook")
-    before = path.read_bytes()
-    assert work.progress(course) == 0
+@pytest.mark.parametrize("which", ["2", "02", "bigram", "02_bigram", "02_bigram.ipynb", " Bigram "])
+def test_start_takes_every_name_of_a_lesson(course, capsys, which):
+    assert work.start(which, course) == 0
+    assert (course / "work" / "02_bigram.ipynb").exists()
+    assert not (course / "work" / "01_micrograd.ipynb").exists()
     said = capsys.readouterr().out
-    assert "01_micrograd: 1 of 3 solved, 1 cells raise an error" in said
-    assert "✓ Twice: right" in said and "✗ Twice: wrong" in said and "· Twice: not tried yet" in said
-    assert "02_bigram: could not be run" in said
-    assert path.read_bytes() == before
+    assert "make lab" in said and str(course / "work" / "02_bigram.ipynb") in said
+
+
+def test_the_links_of_the_copies_work(tmp_path, capsys):
+    """Of the real course: every relative link of every copy leads to a file."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copytree(ROOT / "figs", tmp_path / "figs")
+    work.start("3", tmp_path)
+    copies = list((tmp_path / "work").rglob("*.ipynb"))
+    assert len(copies) >= 3
+    for copy in copies:
+        for cell in nbformat.read(copy, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                for link in re.findall(r"\]\(([^)#:\s]+\.(?:ipynb|png|md))", cell.source):
+                    target = (copy.parent / link).resolve()
+                    assert target.exists() or not (ROOT / link).exists(), f"{copy}: {link}"
+
+
+def test_start_works_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "zth_helpers", "start", "77"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "there is no lecture '77'" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -40,3 +40,12 @@ def test_places_that_are_named_are_there(name):
     for place in re.findall(r"`((?:zth_helpers|tests|tools|benchmarks|notebooks|docs)/[\w./]*\w)/?`", text):
         if "NN" not in place:
             assert (ROOT / place).exists(), f"{name} names {place}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "data/README.md", "notebooks/welcome.md"])
+def test_links_lead_to_files(name):
+    """A folder would be a dead link in JupyterLab's preview."""
+    file = ROOT / name
+    for link in re.findall(r"\]\(([^)\s]+)\)", file.read_text(encoding="utf-8")):
+        if not link.startswith(("http:", "https:", "#")):
+            assert (file.parent / link.partition("#")[0]).is_file(), f"{name}: {link}"

@@ -75,6 +75,20 @@ def names() -> Row:
     return digest == SHIPPED_SHA256, found, "it is not the shipped list: git checkout data/names.txt"
 
 
+def home() -> Row:
+    """Where Jupyter keeps its settings and its list of running servers; it cannot start without."""
+    try:
+        from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
+    except ImportError as error:
+        return False, f"no Jupyter: {error}", INSTALL
+    for folder in map(Path, (jupyter_runtime_dir(), jupyter_config_dir())):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            remedy = "name a folder of yours as the home: HOME=/some/folder make lab"
+            return False, f"Jupyter may not write to {there}", remedy
+    return True, str(Path.home()), ""
+
+
 def _threads() -> Row:
     try:
         import torch
@@ -88,7 +102,8 @@ CHECKS: dict[str, Callable[[], Row]] = {
     "torch": _torch_build,
     "kernel": kernel,
     "JupyterLab": lambda: version_of("jupyterlab", 4),
-    "ipywidgets": lambda: version_of("ipywidgets", 8),
+    "anywidget": lambda: version_of("anywidget", 0),
+    "home": home,
     "graph renderer": renderer,
     "names": names,
     "threads": _threads,

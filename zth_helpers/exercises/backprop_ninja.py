@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import _C, Tensor
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
-from zth_helpers.exercises.checks import call, expect, parts_of, require
-from zth_helpers.exercises.draws import normal
+from zth_helpers.exercises.checks import call, expect, kind, parts_of, require
+from zth_helpers.exercises.draws import normal, seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 
 Named = Mapping[str, Tensor]
@@ -27,11 +30,22 @@ def _gradients(out: Tensor, incoming: Tensor | None = None, **atoms: Tensor) -> 
     return dict(zip(atoms, torch.autograd.grad(out, list(atoms.values()), incoming)))
 
 
+class _NoAutograd(TorchFunctionMode):
+    """While active, refuses to compute with a tensor that autograd or torch.func follows."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        for x in tree_leaves((args, kwargs)):
+            if isinstance(x, Tensor) and (x.requires_grad or _C._functorch.is_gradtrackingtensor(x)):
+                raise Wrong("autograd is switched off here: write the gradient yourself")
+        require(forward_ad._current_level < 0, "autograd is switched off here: write the gradient yourself")
+        return func(*args, **(kwargs or {}))
+
+
 def _by_hand(answer: Callable, *inputs: object) -> object:
-    """The learner's result, computed without autograd."""
+    """The learner's result, computed without autograd, whatever they switch on again."""
     given = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _NoAutograd():
             return call(answer, *given)
     except Wrong as wrong:
         if "does not require grad" in str(wrong):
@@ -42,12 +56,15 @@ def _by_hand(answer: Callable, *inputs: object) -> object:
 def _judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:
     """Compares gradient by gradient, in order; the answer is a dict, or for one gradient a tensor."""
     if len(true) > 1 and got is not None:
-        require(isinstance(got, dict), f"expected a dict of {len(true)} gradients, got {type(got).__name__}")
+        require(isinstance(got, dict), f"expected a dict of {len(true)} gradients, got {kind(got)}")
     for i, (name, want) in enumerate(true.items()):
-        if isinstance(got, dict) and name not in got:
+        value = got
+        if isinstance(got, dict):  # "dlogprobs" is as good a name for its gradient as "logprobs"
+            key = name if name in got else f"d{name}"
             done = ", ".join(list(true)[:i]) or "none"
-            raise Wrong(f"the gradient of {name} is missing from your dict (right so far: {done})")
-        value = got[name] if isinstance(got, dict) else got
+            missing = f"the gradient of {name} is missing from your dict (right so far: {done})"
+            require(key in got, missing)
+            value = got[key]
         expect(f"d{name}, {where}", value, want, mistakes.get(name), rtol=1e-5, atol=1e-8)
 
 
@@ -68,12 +85,14 @@ def _judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Na
         "dprobs = dlogprobs / probs; dcounts_sum = -dcounts_sum_inv * counts_sum**-2;"
         " dcounts = dprobs * counts_sum_inv + dcounts_sum; dnorm_logits = dcounts * counts.",
     ),
+    level=3,
+    minutes=30,
 )
 def softmax_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunk A: six gradients from the loss back to norm_logits."""
     for n, K in ((32, 27), (7, 5), (1, 4)):
         rand = normal(n)
-        Y = torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(n))
+        Y = torch.randint(0, K, (n,), generator=seeded(n))
         norm_logits = rand(n, K).requires_grad_()
         counts = norm_logits.exp()
         counts_sum = counts.sum(1, keepdim=True)
@@ -130,6 +149,8 @@ def softmax_atoms(backward: Any) -> str:
         "The maximum is one of the logits. What arrives at it belongs to that one entry of the row: use"
         " F.one_hot(logits.argmax(1), K).",
     ),
+    level=3,
+    minutes=15,
 )
 def max_branch(backward: Any) -> str:
     """Lecture 5, exercise 1: logit_maxes and logits, with an incoming gradient that does not cancel."""
@@ -166,6 +187,8 @@ def max_branch(backward: Any) -> str:
         "dh = dlogits @ W2.T, dW2 = h.T @ dlogits, and b2 was broadcast over the rows.",
         "The derivative of tanh, written with its output h, is 1 - h**2.",
     ),
+    level=2,
+    minutes=15,
 )
 def linear_tanh(backward: Any) -> str:
     """Lecture 5, exercise 1, chunks B and C: h, W2, b2 and hpreact from dlogits."""
@@ -210,6 +233,8 @@ def linear_tanh(backward: Any) -> str:
         "Two uses each: bndiff (in bnraw and, squared, in bndiff2) and hprebn (in bndiff and, as 1/n, in the"
         " mean).",
     ),
+    level=4,
+    minutes=45,
 )
 def batchnorm_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunk D: nine gradients from dhpreact back to hprebn."""
@@ -268,13 +293,16 @@ def batchnorm_atoms(backward: Any) -> str:
         " each.",
         "dC = torch.zeros_like(C).index_add_(0, X.view(-1), demb.view(-1, C.shape[1]))",
     ),
+    level=3,
+    minutes=20,
 )
 def embedding_atoms(backward: Any) -> str:
     """Lecture 5, exercise 1, chunks E and F: embcat, W1, b1, emb and C from dhprebn."""
-    for n, block, dim, width in ((32, 3, 4, 8), (7, 2, 3, 6), (1, 3, 2, 4)):  # the second W1 is square
+    cases = ((32, 3, 4, 8, 9), (7, 2, 3, 6, 5), (1, 3, 2, 4, 27))  # the second W1 is square
+    for n, block, dim, width, V in cases:
         rand = normal(n + 4)
-        C, W1, b1 = (rand(*s).requires_grad_() for s in ((9, dim), (block * dim, width), (width,)))
-        X = torch.randint(0, 9, (n, block), generator=torch.Generator().manual_seed(n))
+        C, W1, b1 = (rand(*s).requires_grad_() for s in ((V, dim), (block * dim, width), (width,)))
+        X = torch.randint(0, V, (n, block), generator=seeded(n))
         X[0, :2] = 0  # a repeated letter, as in the context of a first letter
         emb = C[X]
         embcat, dhprebn = emb.view(n, -1), rand(n, width)
@@ -282,7 +310,7 @@ def embedding_atoms(backward: Any) -> str:
         got = _by_hand(backward, dhprebn, embcat, W1, C, X)
         lost = torch.zeros_like(C.detach())
         lost[X] += d["emb"]
-        mean = d["C"] / torch.bincount(X.flatten(), minlength=9).clamp(min=1)[:, None]
+        mean = d["C"] / torch.bincount(X.flatten(), minlength=V).clamp(min=1)[:, None]
         mistakes = {
             "embcat": {"W1 must be transposed": dhprebn @ W1} if block * dim == width else {},
             "W1": {"that is the transpose: embcat.T @ dhprebn": d["W1"].T},
@@ -308,11 +336,13 @@ def embedding_atoms(backward: Any) -> str:
         "It is p_j for a wrong letter and p_j - 1 for the right one. And the loss is a mean.",
         "(F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / len(Y)",
     ),
+    level=3,
+    minutes=20,
 )
 def cross_entropy_backward(backward: Any) -> str:
     """Lecture 5, exercise 2: dlogits of the mean cross-entropy, at small logits and at huge ones."""
     for n, K, size in ((32, 27, 1), (7, 27, 1), (5, 9, 1000), (1, 4, 1)):
-        Y = torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(n))
+        Y = torch.randint(0, K, (n,), generator=seeded(n))
         logits = (normal(n + 5)(n, K) * size).requires_grad_()
         d = _gradients(F.cross_entropy(logits, Y), logits=logits)
         p, hot, true = logits.softmax(1), F.one_hot(Y, K), d["logits"]
@@ -324,6 +354,7 @@ def cross_entropy_backward(backward: Any) -> str:
             "take 1 off at the right letter": p / n,
             "the sign: softmax minus one-hot, not the other way round": -true,
             "softmax runs along each row: dim 1": (logits.softmax(0) - hot) / n,
+            "p (1 - p) is the slope of a probability, not of the loss": p * (1 - p) / n,
             "softmax, not its logarithm": (logits.log_softmax(1) - hot) / n,
         }
         where = f"batch of {n}" + (", logits in the thousands" if size > 1 else "")
@@ -342,6 +373,8 @@ def cross_entropy_backward(backward: Any) -> str:
         "bngain * bnvar_inv / n * (n * dhpreact - dhpreact.sum(0) - n / (n - 1) * bnraw * (...).sum(0)): what"
         " is summed in the last bracket?",
     ),
+    level=5,
+    minutes=45,
 )
 def batchnorm_backward(backward: Any) -> str:
     """Lecture 5, exercise 3: dhprebn from dhpreact, with the unbiased variance."""
@@ -393,21 +426,23 @@ def _forward(P: list[Tensor], X: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         "bngain and bnbias are (1, width): keepdim=True. b1 and b2 have one axis. The order is C, W1, b1, W2,"
         " b2, bngain, bnbias.",
     ),
+    level=3,
+    minutes=20,
 )
 def whole_backward(backward: Any) -> str:
     """Lecture 5, exercise 4: the seven gradients of the network's loss, without autograd."""
     names = "C W1 b1 W2 b2 bngain bnbias".split()
-    for n, width in ((32, 12), (7, 9)):
+    for n, width, V, block, dim in ((32, 12, 9, 3, 3), (7, 9, 6, 2, 4)):
         rand = normal(n + 7)
-        shapes = ((9, 3), (9, width), (width,), (width, 9), (9,), (1, width), (1, width))
+        shapes = ((V, dim), (block * dim, width), (width,), (width, V), (V,), (1, width), (1, width))
         P = [(rand(*shape) * 0.5 + 0.1).requires_grad_() for shape in shapes]
-        g = torch.Generator().manual_seed(n)
-        X, Y = torch.randint(0, 9, (n, 3), generator=g), torch.randint(0, 9, (n,), generator=g)
+        g = seeded(n)
+        X, Y = torch.randint(0, V, (n, block), generator=g), torch.randint(0, V, (n,), generator=g)
         logits, kept = _forward(P, X)
         d = _gradients(F.cross_entropy(logits, Y), **dict(zip(names, P)), embcat=kept[0])
         demb = d.pop("embcat")
         lost = torch.zeros_like(P[0].detach())
-        lost[X] += demb.view(n, 3, 3)
+        lost[X] += demb.view(n, block, dim)
         mistakes = {name: {"the loss is a mean: divide by n": d[name] * n} for name in names}
         for name in ("W1", "W2"):
             mistakes[name]["that is the transpose"] = d[name].T
@@ -428,11 +463,13 @@ def whole_backward(backward: Any) -> str:
         " exercise 6.",
         "Softmax minus the target, divided by n. The target is (1 - eps) * onehot + eps / K.",
     ),
+    level=2,
+    minutes=10,
 )
 def label_smoothing_backward(backward: Any) -> str:
     """Composite practice 1: the gradient of softmax + NLL with smoothed targets."""
     for n, K, eps in ((32, 27, 0.1), (6, 5, 0.3), (1, 4, 0.2)):
-        Y = torch.randint(0, K, (n,), generator=torch.Generator().manual_seed(n))
+        Y = torch.randint(0, K, (n,), generator=seeded(n))
         logits = normal(n + 8)(n, K).requires_grad_()
         d = _gradients(F.cross_entropy(logits, Y, label_smoothing=eps), logits=logits)
         p, hot, true = logits.softmax(1), F.one_hot(Y, K), d["logits"]
@@ -462,17 +499,19 @@ def label_smoothing_backward(backward: Any) -> str:
         "With g = gamma * dy: dx = r * (g - g.mean(-1, keepdim=True) - xhat * (g * xhat).mean(-1,"
         " keepdim=True)).",
     ),
+    level=4,
+    minutes=30,
 )
 def layernorm_backward(backward: Any) -> str:
     """Composite practice 2: dx, dgamma, dbeta of LayerNorm, for two axes and for three."""
-    for shape in ((5, 8), (3, 4, 6)):
+    for shape, eps in (((5, 8), 1e-5), ((3, 4, 6), 1e-1), ((2, 5), 1e-3)):
         rand = normal(sum(shape))
         x, gamma, beta = rand(*shape).requires_grad_(), rand(shape[-1]), rand(shape[-1])
         gamma, beta = gamma.requires_grad_(), beta.requires_grad_()
         dy, size = rand(*shape), shape[-1]
-        d = _gradients(F.layer_norm(x, (size,), gamma, beta, EPS), dy, x=x, gamma=gamma, beta=beta)
-        got = _by_hand(backward, dy, x, gamma, EPS)
-        r = (x.var(-1, keepdim=True, correction=0) + EPS) ** -0.5
+        d = _gradients(F.layer_norm(x, (size,), gamma, beta, eps), dy, x=x, gamma=gamma, beta=beta)
+        got = _by_hand(backward, dy, x, gamma, eps)
+        r = (x.var(-1, keepdim=True, correction=0) + eps) ** -0.5
         xhat = (x - x.mean(-1, keepdim=True)) * r
 
         def dx(g, bessel=1.0, r=r, xhat=xhat, mean=1.0, var=1.0):
@@ -510,6 +549,8 @@ def layernorm_backward(backward: Any) -> str:
         "The derivative of tanh is 1 - t**2, of sigmoid s * (1 - s). Then two linear layers.",
         "x is used twice: dx = da @ A.T + db @ B.T.",
     ),
+    level=3,
+    minutes=20,
 )
 def gated_backward(backward: Any) -> str:
     """Composite practice 3: dx, dA, dB of tanh(x A) · sigmoid(x B), the unit of the WaveNet."""
@@ -552,6 +593,8 @@ def gated_backward(backward: Any) -> str:
         "Through each row of the softmax: dS_k = A_k (dA_k - Σ_j dA_j A_j), so its rows sum to 0.",
         "dV = A.mT @ dO; dA = dO @ V.mT; dQ = dS @ K / √d; dK = dS.mT @ Q / √d.",
     ),
+    level=4,
+    minutes=30,
 )
 def attention_backward(backward: Any) -> str:
     """Composite practice 4: dQ, dK, dV of softmax(Q Kᵀ / √d) V, single and in a batch."""
@@ -568,6 +611,9 @@ def attention_backward(backward: Any) -> str:
             "Q": {
                 "the 1/√d of the scores is forgotten on the way back": d["Q"] / scale,
                 "divide by √d, not by d": d["Q"] * scale,
+                "A (1 - A) is the slope of an entry by its own score alone; all entries of a row"
+                " depend on each"
+                " other: dS = A (dA - the row's sum of dA A)": (A * (1 - A) * dA) @ K * scale,
                 "in a softmax all entries of a row depend on each other: the sum is missing": (A * dA)
                 @ K
                 * scale,

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
-from zth_helpers.exercises.draws import entropy, normal
+from zth_helpers.exercises.checks import call, expect, finite, kind, parts_of, require
+from zth_helpers.exercises.draws import entropy, normal, seeded
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.names import Vocabulary, context_windows, split_words
@@ -41,12 +41,14 @@ def _trained(X: Tensor, Y: Tensor, V: int, steps: int = 3) -> set[str]:
         "Only what is added last can learn: the output bias. So the net says the same about every context.",
         "The best constant answer is the share of each letter in Y; its loss is the entropy of those shares.",
     ),
+    level=3,
+    minutes=20,
 )
 def all_zeros(from_zeros: Any) -> str:
     """Lecture 4, E01: which parameters learn when all start at zero, and where the loss ends."""
-    for V, N in ((27, 500), (5, 40)):
-        g = torch.Generator().manual_seed(V)
-        X = torch.randint(0, V, (N, 3), generator=g)
+    for V, N, block in ((27, 500, 3), (5, 40, 2)):
+        g = seeded(V)
+        X = torch.randint(0, V, (N, block), generator=g)
         Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs
         counts = torch.bincount(Y, minlength=V).tolist()
         got = call(from_zeros, X, Y, V)
@@ -96,19 +98,21 @@ def _folding(rand, fan_in: int, width: int) -> tuple[Tensor, ...]:
         "The factor is gamma / sqrt(running_var + eps). It goes into the columns of W.",
         "b' = beta + (b - running_mean) * gamma / sqrt(running_var + eps)",
     ),
+    level=2,
+    minutes=15,
 )
 def fold_batchnorm(fold: Any) -> str:
     """Lecture 4, E02: W' and b' of the one layer that does what Linear and BatchNorm1d did at inference."""
-    for fan_in, width in ((5, 4), (6, 6)):  # in a square W scaled rows would fit too
+    for fan_in, width, eps in ((5, 4, 1e-5), (6, 6, 1e-3)):  # in a square W scaled rows would fit too
         W, b, gamma, beta, mean, var = pieces = _folding(normal(fan_in), fan_in, width)
-        scale = gamma * (var + EPS) ** -0.5
+        scale = gamma * (var + eps) ** -0.5
         mistakes_W = {
             "the fold is without eps: sqrt(running_var + eps)": W * gamma * var**-0.5,
-            "the square root of the running variance is missing": W * gamma / (var + EPS),
-            "eps goes inside the root": W * gamma / (var.sqrt() + EPS),
-            "gamma is forgotten": W * (var + EPS) ** -0.5,
+            "the square root of the running variance is missing": W * gamma / (var + eps),
+            "eps stands inside of the root, sqrt(running_var + eps)": W * gamma / (var.sqrt() + eps),
+            "gamma is forgotten": W * (var + eps) ** -0.5,
             "W is unchanged: its columns are scaled": W,
-            "multiplied instead of divided by the standard deviation": W * gamma * (var + EPS) ** 0.5,
+            "multiplied instead of divided by the standard deviation": W * gamma * (var + eps) ** 0.5,
             **(
                 {"that scales the rows of W; a neuron is a column": W * scale[:, None]}
                 if fan_in == width
@@ -125,7 +129,7 @@ def fold_batchnorm(fold: Any) -> str:
             "the fold is without eps: sqrt(running_var + eps)": beta + (b - mean) * gamma * var**-0.5,
             "that is the old b": b,
         }
-        new_W, new_b = parts_of("the new W and the new b", call(fold, *pieces, EPS), 2)
+        new_W, new_b = parts_of("the new W and the new b", call(fold, *pieces, eps), 2)
         expect(f"W' for {fan_in} inputs and {width} neurons", new_W, W * scale, mistakes_W, 1e-6, 1e-9)
         expect(f"b' for {width} neurons", new_b, beta + (b - mean) * scale, mistakes_b, 1e-6, 1e-9)
     return _judge_on_dev(fold)
@@ -153,36 +157,50 @@ def _judge_on_dev(fold) -> str:
     hints=(
         "Two cases. In training: statistics of the columns of x, and the running ones move towards them. At"
         " inference: the running ones, which stay.",
-        "momentum is the share of the *new* value: (1 - momentum) * old + momentum * new.",
-        "y = gamma * (x - mean) / torch.sqrt(var + eps) + beta, with var = x.var(0), which divides by n - 1.",
+        "A column is everything that stands at the same place of the last axis: the mean runs over all other"
+        " axes, however many there are. x.flatten(0, -2) makes two axes of them.",
+        "momentum is the share of the *new* value: (1 - momentum) * old + momentum * new. And y ="
+        " gamma * (x -"
+        " mean) / torch.sqrt(var + eps) + beta.",
     ),
+    level=3,
+    minutes=20,
 )
 def batchnorm_forward(batchnorm: Any) -> str:
-    """Lesson 04, *PyTorch-ifying the code*: output and new running statistics, both modes."""
-    momentum = 0.1
-    for n, width in ((32, 5), (4, 4)):
-        rand = normal(n)
-        x = rand(n, width) * torch.logspace(-2, 0.5, width, dtype=torch.float64) + 1
+    """Lesson 04, *PyTorch-ifying the code*, for any number of axes: output and new statistics, both modes."""
+    cases = (((32, 5), 0.1, 1e-5), ((4, 4), 0.3, 1e-3), ((6, 7, 3), 0.05, 1e-4), ((2, 3, 4, 2), 0.1, 1e-5))
+    for shape, momentum, eps in cases:
+        *n, width = shape
+        rand = normal(n[0])
+        x = rand(*shape) * torch.logspace(-2, 0.5, width, dtype=torch.float64) + 1
+        x = x + rand(*shape[1:-1], width)  # other means at other positions
         gamma, beta, mean, var = 1 + 0.5 * rand(width), rand(width), rand(width), rand(width) ** 2 + 0.5
-        m, v, biased = x.mean(0), x.var(0), x.var(0, correction=0)
+        columns = x.flatten(0, -2)
+        m, v, biased = columns.mean(0), columns.var(0), columns.var(0, correction=0)
 
-        def y(m=m, v=v, x=x, gamma=gamma, beta=beta):
-            return gamma * (x - m) / (v + EPS).sqrt() + beta
+        def y(m=m, v=v, x=x, gamma=gamma, beta=beta, eps=eps):
+            return gamma * (x - m) / (v + eps).sqrt() + beta
 
-        rows = F.layer_norm(x, (width,), gamma, beta, EPS)
-        got = _triple(batchnorm, x, gamma, beta, mean, var, True, momentum, EPS)
-        where = f"in training, batch of {n}"
+        rows = F.layer_norm(x, (width,), gamma, beta, eps)
+        got = _triple(batchnorm, x, gamma, beta, mean, var, True, momentum, eps)
+        where = f"in training, x of shape {shape}"
         mistakes = {
             "n for n - 1: x.var(0) is the unbiased variance, as in the lecture": y(v=biased),
             "eps is missing: sqrt(var + eps)": gamma * (x - m) / v.sqrt() + beta,
-            "eps goes inside the root": gamma * (x - m) / (v.sqrt() + EPS) + beta,
-            "divide by the standard deviation, not by the variance": gamma * (x - m) / (v + EPS) + beta,
+            "eps stands inside of the root: sqrt(var + eps)": gamma * (x - m) / (v.sqrt() + eps) + beta,
+            "divide by the standard deviation, not by the variance": gamma * (x - m) / (v + eps) + beta,
             "gamma is forgotten": y(gamma=1.0),
             "beta is forgotten": y(beta=0.0),
             "the mean is not subtracted": y(m=0.0),
             "in training the batch's own statistics count, not the running ones": y(mean, var),
             "those are the statistics of the rows: that would be LayerNorm": rows,
+            "the mean over one axis is too little: it runs over all axes but the last": y(
+                x.mean(0), x.var(0)
+            ),
         }
+        for axes in ((0, -1), (-2,)) if len(shape) > 2 else ():
+            over = x.mean(axes, keepdim=True), x.var(axes, keepdim=True)
+            mistakes[f"batch norm over the wrong axes {axes}: it runs over all but the last"] = y(*over)
         expect(f"y {where}", got[0], y(), mistakes, 1e-6, 1e-8)
         for name, old, new in (("mean", mean, m), ("variance", var, v)):
             mistakes = {
@@ -194,22 +212,26 @@ def batchnorm_forward(batchnorm: Any) -> str:
                 "the old value must shrink by 1 - momentum": old + momentum * new,
             }
             if name == "variance":
-                mistakes["n for n - 1: the unbiased variance is stored"] = old * 0.9 + 0.1 * biased
+                kept = (1 - momentum) * old
+                mistakes["n for n - 1: the unbiased variance is stored"] = kept + momentum * biased
                 mistakes["that averages the standard deviation: keep the variance"] = (
-                    old * 0.9 + 0.1 * v.sqrt()
+                    kept + momentum * v.sqrt()
                 )
             want = (1 - momentum) * old + momentum * new
             expect(f"running {name} {where}", got[1 if name == "mean" else 2], want, mistakes, 1e-6, 1e-8)
-        for size in (n, 1):
-            got = _triple(batchnorm, x[:size], gamma, beta, mean, var, False, momentum, EPS)
-            where = f"at inference, batch of {size}"
+        for size in (n[0], 1):
+            got = _triple(batchnorm, x[:size], gamma, beta, mean, var, False, momentum, eps)
+            where = f"at inference, x of shape {(size, *shape[1:])}"
             mistakes = {
                 "sampling in train mode: with training=False the running statistics count": y()
-                if size == n
+                if size == n[0]
                 else torch.full((1, width), torch.nan),
                 "eps is missing: sqrt(var + eps)": (gamma * (x - mean) / var.sqrt() + beta)[:size],
                 "divide by the standard deviation: the square root of the running variance": (
-                    gamma * (x - mean) / (var + EPS) + beta
+                    gamma * (x - mean) / (var + eps) + beta
+                )[:size],
+                "eps stands inside of the root: sqrt(running_var + eps)": (
+                    gamma * (x - mean) / (var.sqrt() + eps) + beta
                 )[:size],
             }
             expect(f"y {where}", got[0], y(mean, var)[:size], mistakes, 1e-6, 1e-9)
@@ -217,7 +239,7 @@ def batchnorm_forward(batchnorm: Any) -> str:
             for name, new, old, batch in (("mean", got[1], mean, m), ("variance", got[2], var, v)):
                 moved = {"it moves only in training": (1 - momentum) * old + momentum * batch}
                 expect(f"running {name} {where}", new, old, moved, 1e-6, 1e-9)
-    return "both modes, with batches of 32, 4 and, at inference, 1"
+    return "both modes, for x of two, three and four axes and, at inference, a batch of one"
 
 
 def _triple(batchnorm, *inputs) -> tuple:
@@ -231,6 +253,8 @@ def _triple(batchnorm, *inputs) -> tuple:
         "The gain must bring the root of that mean square back to 1.",
         "f(z).square().mean() ** -0.5",
     ),
+    level=2,
+    minutes=10,
 )
 def gain_of(gain: Any) -> str:
     """Lesson 04, *Kaiming init*: 1/√E[f(z)²], measured on a sample of standard normal z."""
@@ -243,7 +267,7 @@ def gain_of(gain: Any) -> str:
         "sin 2x": lambda z: (2 * z).sin(),
     }
     for i, (name, f) in enumerate(functions.items()):
-        z = normal(i)(*((20_000,), (300, 40))[i % 2])
+        z = normal(i)(*((20_000,), (300, 40), (25, 16, 30))[i % 3])
         y, want = f(z), f(z).square().mean() ** -0.5
         mistakes = {
             "that is the root mean square itself: the gain is 1 over it": 1 / want,
@@ -255,7 +279,12 @@ def gain_of(gain: Any) -> str:
             "5/3 is the convention for tanh; here the gain is measured": 5 / 3,
             "E[z²] comes first: the square of f(z), not f of the square": f(z**2).mean() ** -0.5,
         }
+        mistakes[
+            "the next layer sees the mean square of f(z), its mean included: not the ratio of the stds"
+        ] = z.std() / y.std()
         number = finite(f"the gain of {name}", call(gain, f, z))
+        if math.isclose(number, (z.square().mean() / y.square().mean()).sqrt().item(), rel_tol=1e-3):
+            continue  # against the sample's own mean square: as right, and less noisy
         expect(f"the gain of {name}", number, want.item(), mistakes, 1e-3)
     tanh = torch.tanh(normal(0)(200_000)).square().mean() ** -0.5
     return f"six functions; tanh has {tanh:.2f}, where the convention says 5/3"
@@ -267,31 +296,34 @@ def gain_of(gain: Any) -> str:
         "Batch norm turned by 90 degrees: statistics over the last axis, of each example on its own.",
         "x.mean(-1, keepdim=True) and x.var(-1, keepdim=True, correction=0): LayerNorm divides by d.",
     ),
+    level=2,
+    minutes=10,
 )
 def layernorm_forward(layernorm: Any) -> str:
     """Sequel 04, *Layer norm*: each example normalised by its own mean and biased variance."""
-    for shape in ((6, 5), (4, 4), (2, 3, 8), (1, 5)):
+    for shape, eps in (((6, 5), 1e-5), ((4, 4), 1e-3), ((2, 3, 8), 1e-4), ((1, 5), 1e-5)):
         rand = normal(sum(shape))
         x, size = rand(*shape) * 0.05 + 1, shape[-1]  # small values: eps counts
         gamma, beta = 1 + 0.5 * rand(size), rand(size)
         m, v = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=0)
-        batch_axis = (x - x.mean(0)) / (x.var(0, correction=0) + EPS).sqrt() * gamma + beta
+        batch_axis = (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() * gamma + beta
         unbiased = x.var(-1, keepdim=True)
-        everything = (x - x.mean()) / (x.var(correction=0) + EPS).sqrt() * gamma + beta
+        everything = (x - x.mean()) / (x.var(correction=0) + eps).sqrt() * gamma + beta
         mistakes = {
             "that is batch norm: the statistics run over the last axis": batch_axis,
             "LayerNorm uses the biased variance: divide by d, correction=0": gamma
             * (x - m)
-            / (unbiased + EPS).sqrt()
+            / (unbiased + eps).sqrt()
             + beta,
             "eps is missing: sqrt(var + eps)": gamma * (x - m) / v.sqrt() + beta,
-            "divide by the standard deviation, not by the variance": gamma * (x - m) / (v + EPS) + beta,
+            "eps stands inside of the root: sqrt(var + eps)": gamma * (x - m) / (v.sqrt() + eps) + beta,
+            "divide by the standard deviation, not by the variance": gamma * (x - m) / (v + eps) + beta,
             "each example has its own mean and variance; that is one for all": everything,
-            "gamma is forgotten": (x - m) / (v + EPS).sqrt() + beta,
-            "beta is forgotten": (x - m) / (v + EPS).sqrt() * gamma,
+            "gamma is forgotten": (x - m) / (v + eps).sqrt() + beta,
+            "beta is forgotten": (x - m) / (v + eps).sqrt() * gamma,
         }
-        want = F.layer_norm(x, (size,), gamma, beta, EPS)
-        expect(f"y for x of shape {shape}", call(layernorm, x, gamma, beta, EPS), want, mistakes, 1e-6, 1e-8)
+        want = F.layer_norm(x, (size,), gamma, beta, eps)
+        expect(f"y for x of shape {shape}", call(layernorm, x, gamma, beta, eps), want, mistakes, 1e-6, 1e-8)
     return "equal to torch's, for two axes and three, and for a batch of one"
 
 
@@ -301,22 +333,28 @@ def layernorm_forward(layernorm: Any) -> str:
         "A neuron (column) is dead when it is saturated for *every* example: not for most, not for one.",
         "(h.abs() > threshold).all(0) is a mask; nonzero().flatten() turns it into indices.",
     ),
+    level=1,
+    minutes=5,
 )
 def dead_neurons(dead: Any) -> str:
     """Sequel 04, *Dead neurons, tracked*: the columns that are saturated for all examples."""
-    for n, width, threshold in ((50, 12, 0.99), (8, 8, 0.97), (30, 5, 0.99)):
+    for n, width, threshold in ((50, 12, 0.99), (8, 8, 0.97), (40, 10, 0.9), (20, 9, 0.6), (30, 5, 0.99)):
         h = (torch.tanh(normal(n)(n, width) * 1.5) * 0.96).float()
         if width > 5:  # the last case has none
             h[:, 1], h[:, 3], h[:, 4] = 0.999, -0.999, 0.999
             h[::2, 4] = -0.999  # sometimes on one side, sometimes on the other: dead all the same
-            h[:, 6] = 0.995
+            h[:, 5] = 0.935  # dead or not: that depends on the threshold
+            h[:, 6] = 0.999
             h[n // 2, 6] = 0.2  # one example still reaches it
+            h[:, 7] = 1
+            h[n // 2, 7] = threshold - 0.03  # just so, and the average is above the threshold
             h[3] = h[3].sign()  # one example saturates all
         flat = h.abs() > threshold
         want = flat.all(0).nonzero().flatten().tolist()
+        usual = (h.abs() > 0.99).all(0).nonzero().flatten().tolist()
         got = call(dead, h, threshold)
         ok = isinstance(got, list | tuple) or (isinstance(got, Tensor) and got.ndim <= 2)
-        require(ok, f"expected the indices of the dead neurons, got {type(got).__name__}")
+        require(ok, f"expected the indices of the dead neurons, got {kind(got)}")
         mask = isinstance(got, Tensor) and got.dtype == torch.bool
         require(not mask, "that is a mask: its .nonzero().flatten() are the indices")
         column = isinstance(got, Tensor) and got.ndim != 1
@@ -326,12 +364,18 @@ def dead_neurons(dead: Any) -> str:
         mistakes = {
             "saturated for *some* example is not dead: all examples must be": flat.any(0),
             "saturated for most examples is not dead: one may still reach it": flat.float().mean(0) > 0.5,
+            "the average may be above the threshold while one example is not: all must be": (
+                h.abs().mean(0) > threshold
+            ),
             "tanh is flat at -1 too: take the absolute value": (h > threshold).all(0),
             "those are examples (rows); a neuron is a column": flat.all(1),
             "turned round: those are the neurons that live": ~flat.all(0),
             "a neuron that jumps between -1 and 1 is dead too": (h.mean(0).abs() > threshold),
         }
         if ids != want:
+            require(
+                ids != usual, f"the threshold here is {threshold}, an argument: that is the answer for 0.99"
+            )
             for explanation, value in mistakes.items():
                 require(ids != value.nonzero().flatten().tolist(), explanation)
             require(sorted(ids) != want, "the right ones: return them in rising order")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 import re
 from functools import partial
+from random import Random
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zth_helpers.exercises.checks import call, expect, named, parts_of, require
-from zth_helpers.exercises.draws import seeded
+from zth_helpers.exercises.checks import call, expect, kind, named, parts_of, require
+from zth_helpers.exercises.draws import dice, seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 from zth_helpers.exercises.made_up_names import (
     counts,
@@ -43,6 +43,8 @@ def _loss_of(losses: dict[tuple[str, float], float], name: str, k: float) -> flo
         "Shapes line up from the right: (V, V) / (V,) divides column j by the sum of row j.",
         "N.sum(1, keepdim=True) has the shape (V, 1), a column.",
     ),
+    level=1,
+    minutes=5,
 )
 def normalise_rows(normalise: Any) -> str:
     """Counts (V, V) to probabilities: the broadcasting trap of the lecture."""
@@ -66,10 +68,13 @@ def normalise_rows(normalise: Any) -> str:
         "Scale the ends so that the last one is exactly 1, then search for u among them: torch.searchsorted.",
         "cdf = p.cumsum(0); cdf = (cdf / cdf[-1]).double(); torch.searchsorted(cdf, u, right=True)",
     ),
+    level=3,
+    minutes=20,
 )
 def inverse_cdf(draw: Any) -> str:
     """Lesson 02, sampling: the outcome into whose piece each u (n,) falls, for weights p (V,)."""
     almost = torch.tensor([0.5, 0.3, 0.2 - 1e-7])  # adds up to a little less than 1, as float32 does
+    nearly_1 = torch.tensor([1 - 2**-53], dtype=torch.float64)  # the largest number below 1
     cases = []
     for V in (3, 8, 27):
         p = torch.rand(V, generator=seeded(V)) + 0.05
@@ -84,10 +89,21 @@ def inverse_cdf(draw: Any) -> str:
         ("a first weight of 0", torch.tensor([0.0, 2.0, 1.0]), torch.tensor([0.0, 0.5, 0.9]).double()),
         ("a sum a little below 1", almost, torch.tensor([0.1, 1 - 2**-30], dtype=torch.float64)),
     ]
+    for kind_of in (torch.float32, torch.float64):  # weights whose shares add up to a little less than 1
+        g = seeded(11)
+        p = torch.ones(1)
+        while (p / p.sum()).cumsum(0)[-1] >= 1:
+            p = torch.rand(27, generator=g, dtype=kind_of) + 0.05
+        cases.append((f"27 {str(kind_of).removeprefix('torch.')} weights and a u close to 1", p, nearly_1))
     for what, p, u in cases:
         cdf = (p.cumsum(0) / p.cumsum(0)[-1]).double()
         want = torch.tensor([next(j for j in range(len(p)) if x < cdf[j]) for x in u])
         got = call(draw, p, u)
+        if isinstance(got, Tensor) and got.shape == u.shape and len(u) == 1:
+            place = int(got.argmax())
+            there = f"u = {u[place].item()!r} gives {int(got[place])}, but outcomes go from 0 to {len(p) - 1}"
+            ends = "rounded shares may add up to less than 1; divide the cumulative sum by its last value"
+            require(int(got[place]) < len(p), f"draws for {what}: {there}: {ends}")
         mistakes = {
             "weights need not sum to 1, nor do rounded ones exactly: divide the cumulative sum"
             " by its last value": torch.searchsorted(p.cumsum(0).double(), u, right=True),
@@ -109,6 +125,8 @@ def inverse_cdf(draw: Any) -> str:
         '".." + word, "." + word and word + "." go through zip together, which stops at the shortest.',
         'for word in words: for a, b, c in zip(".." + word, "." + word, word + "."): …',
     ),
+    level=2,
+    minutes=10,
 )
 def trigram_examples(examples: Any) -> str:
     """Lecture 2, E01, first half: X (N, 2), the two characters before each character Y (N,)."""
@@ -131,10 +149,16 @@ def trigram_examples(examples: Any) -> str:
         "The sums have the shape (V, V, 1): (N + 1).sum(2, keepdim=True). A net: logits W1[x1] + W2[x2], then"
         " the softmax of W1[:, None] + W2[None].",
     ),
+    level=3,
+    minutes=30,
+    slow="a net gets two lists of 4,400 examples, and 300 steps are enough for each: make the one-hot vectors"
+    " once, before the loop, or index the weights instead (exercise 8)",
 )
 def trigram_model(trigram: Any) -> str:
     """Lecture 2, E01: P (V, V, V), P[i, j, k] the probability of k after i, j; by counting or with a net."""
-    for words in (*(made_up(seed, letters) for seed, letters in LISTS), list(shipped())):
+    names = shipped()
+    for seed, without in enumerate(("", "fjpqvwxz")):  # small lists, so that a net trains in seconds
+        words = dice(seed).sample([word for word in names if not set(without) & set(word)], 600)
         stoi = numbered(words)
         V = len(stoi)
         X, Y = windows(words, stoi, 2)
@@ -142,7 +166,10 @@ def trigram_model(trigram: Any) -> str:
         _judge_trigram(P, X, Y, V, _trigram_mistakes(words, stoi, X, Y))
     table = counts(X, Y, V)
     one, two = (nll(smoothed(N, 0), X, Y) for N in (table.sum(0).expand_as(table), table))
-    return f"on the shipped list {nll(P, X, Y):.4f}; the floor of one letter is {one:.4f}, of two {two:.4f}"
+    return (
+        f"on {len(words)} names with {V - 1} letters the loss is {nll(P.double(), X, Y):.4f};"
+        f" the floor of one letter is {one:.4f}, of two {two:.4f}"
+    )
 
 
 def _trigram_mistakes(words, stoi, X: Tensor, Y: Tensor) -> list[dict[str, Tensor]]:
@@ -165,7 +192,7 @@ def _trigram_mistakes(words, stoi, X: Tensor, Y: Tensor) -> list[dict[str, Tenso
 
 
 def _judge_trigram(P, X: Tensor, Y: Tensor, V: int, mistakes: list[dict[str, Tensor]]) -> None:
-    require(isinstance(P, Tensor), f"P: expected a tensor, got {type(P).__name__}")
+    require(isinstance(P, Tensor), f"P: expected a tensor, got {kind(P)}")
     require(P.shape == (V, V, V), f"P: shape {tuple(P.shape)}, expected {(V, V, V)}")
     P = P.detach().double()
     for some in mistakes:
@@ -180,23 +207,47 @@ def _judge_trigram(P, X: Tensor, Y: Tensor, V: int, mistakes: list[dict[str, Ten
     off = (P.sum(2) - 1).abs()
     i, j = divmod(int(off.argmax()), V)
     require(off.max() < 1e-3, f"P[{i}, {j}] sums to {P[i, j].sum():.4f}, not to 1")
-    start = (X == 0).all(1)
     table = counts(X, Y, V)
-    first, best_first = (nll(p, X[start], Y[start]) for p in (P, smoothed(table, 0)))
-    loss, one, two = (
-        nll(p, X, Y) for p in (P, smoothed(table.sum(0).expand_as(table), 0), smoothed(table, 0))
-    )
+    loss, guess = nll(P.clamp(min=1e-30), X, Y), math.log(V)
+    swapped = nll(P.transpose(0, 1).clamp(min=1e-30), X, Y)
+    require(loss < swapped + 0.1, "P: the letters of the context are swapped: P[older, newer, next]")
+    settled = "; if it is a net: take 300 steps, and a rate of 10 to 50"
     require(
-        first < best_first + 0.1,
-        f"after '..' (the start of a name) your model's loss is {first:.4f}, counting gives "
-        f"{best_first:.4f}: does each name start with two dots?"
-        " (If it is a net: has it settled, at a rate that is not too large?)",
+        loss < guess - 0.05,
+        f"your model's loss on its own list is {loss:.4f}; a uniform guess costs {guess:.4f}{settled}",
     )
+    for which, axis in (("newer", 1), ("older", 0)):
+        used, best = _use_of_letter(P, table, axis), _use_of_letter(smoothed(table, 1), table, axis)
+        require(
+            used > 0.15 * best,
+            f"P hardly uses the {which} letter of the context: knowing it wins {used:.3f} in the loss,"
+            f" where counts +1 win {best:.3f}{settled}",
+        )
+    start = (X == 0).all(1)
+    first, best_first = (nll(p.clamp(min=1e-30), X[start], Y[start]) for p in (P, smoothed(table, 0)))
     require(
-        loss < one - 0.2 * (one - two),
-        f"your model's loss is {loss:.4f}; one letter alone can reach {one:.4f}, two {two:.4f}: it hardly "
-        "uses the older letter, or (a net) it has not trained for long enough",
+        first < best_first + 0.6 * (guess - best_first),
+        f"after '..' (the start of a name) your model's loss is {first:.4f}, counting gives {best_first:.4f}:"
+        " does each name start with two dots?",
     )
+    ends = (table.sum(2) * P[..., 0]).sum().item() / len(Y)
+    share = table[..., 0].sum().item() / len(Y)
+    require(
+        ends > 0.25 * share,
+        f"your names hardly end: '.' gets the probability {ends:.3f}, but {share:.3f} of the characters are"
+        " one; is the dot behind each name missing?",
+    )
+
+
+def _use_of_letter(P: Tensor, table: Tensor, axis: int) -> float:
+    """In nats: how much better P fits the true letter on this axis of the context than one drawn at random.
+
+    The random one has the same frequencies given the other letter, so that P's noise cancels: a net that has
+    not trained for long is told from one that does not look at the letter.
+    """
+    pairs, others = table.sum(2, keepdim=True), table.sum(axis, keepdim=True)
+    by_chance = pairs * others / others.sum(2, keepdim=True).clamp(min=1)
+    return ((table - by_chance) * P.clamp(min=1e-30).log()).sum().item() / table.sum().item()
 
 
 @exercise(
@@ -207,19 +258,21 @@ def _judge_trigram(P, X: Tensor, Y: Tensor, V: int, mistakes: list[dict[str, Ten
         "random.Random(42).shuffle(copy) shuffles in place and returns None.",
         "Cut at int(0.8 * n) and int(0.9 * n).",
     ),
+    level=1,
+    minutes=5,
 )
 def split(answer: Any) -> str:
     """Lecture 2, E02, first half: 80% train, 10% dev, 10% test, by word, shuffled by random.Random(42)."""
     for n in (10, 57, 203, 1004):
         words = made_up(n, "abcdefgh", n)
         shuffled = list(words)
-        random.Random(42).shuffle(shuffled)
+        Random(42).shuffle(shuffled)
         a, b = int(0.8 * n), int(0.9 * n)
         got = parts_of("train, dev and test", call(answer, words), 3)
         for part, what in zip(got, ("train", "dev", "test")):
             require(
                 isinstance(part, list) and all(isinstance(word, str) for word in part),
-                f"{what}: expected a list of words, got {type(part).__name__}",
+                f"{what}: expected a list of words, got {kind(part)}",
             )
         judge_split(got, words, (shuffled[:a], shuffled[a:b], shuffled[b:]))
     return "80/10/10, nothing lost, nothing twice, and your list is as it was"
@@ -234,6 +287,10 @@ def split(answer: Any) -> str:
         "Write an inner function that gives X, Y of some words with k dots in front; the mean is over"
         " characters, ends included.",
     ),
+    level=3,
+    minutes=25,
+    slow="count all windows at once with index_put_, or index a table; a few hundred words must take"
+    " no second",
 )
 def held_out_losses(losses: Any) -> str:
     """Lecture 2, E02: the losses of counts +1, of k = 1 or 2 letters of context, fit on train alone."""
@@ -288,11 +345,13 @@ def held_out_losses(losses: Any) -> str:
         "min(strengths, key=…) gives the strength whose key is lowest.",
         "Only then, once: loss(fit(train, best), test).",
     ),
+    level=2,
+    minutes=10,
 )
 def tune_smoothing(tune: Any) -> str:
     """Lecture 2, E03: the smoothing with the lowest dev loss, and its test loss, looked at once."""
     for seed in range(4):
-        rng = random.Random(seed)
+        rng = dice(seed)
         words = made_up(seed, "abcd", 12 + seed)
         parts = {"train": words[:6], "dev": words[6:9], "test": words[9:]}
         strengths = rng.sample([0.03, 0.11, 0.4, 1.5, 6.0, 20.0, 77.0, 300.0], 5 + seed % 3)
@@ -302,7 +361,7 @@ def tune_smoothing(tune: Any) -> str:
         judge_tuning(tune, parts, strengths, partial(_loss_of, drawn))
 
     words, stoi = list(shipped()), numbered(shipped())
-    random.Random(42).shuffle(words)
+    Random(42).shuffle(words)
     a, b = int(0.8 * len(words)), int(0.9 * len(words))
     parts = {"train": words[:a], "dev": words[a:b], "test": words[b:]}
     sets = {name: windows(part, stoi, 2) for name, part in parts.items()}
@@ -345,6 +404,8 @@ class _Largest(TorchDispatchMode):
         "It selects a row of W. Indexing does that directly, for many rows at once.",
         "W[x]",
     ),
+    level=1,
+    minutes=5,
 )
 def index_rows(logits: Any) -> str:
     """Lecture 2, E04: the logits one_hot(x) @ W, without the one-hot vectors."""
@@ -363,9 +424,7 @@ def index_rows(logits: Any) -> str:
             given.append(W)
             return logits(W, x)
 
-        require(
-            callable(logits), f"expected a function, got {type(logits).__name__}: pass it without calling it"
-        )
+        require(callable(logits), f"expected a function, got {kind(logits)}: pass it without calling it")
         with _Largest() as largest:
             got = call(answer, W, x)
         expect(f"logits for W {(V, M)} and {n} indices", got, want, mistakes)
@@ -390,6 +449,8 @@ def index_rows(logits: Any) -> str:
         "But exp may underflow to 0, so do not take log(prob): the log of the softmax is"
         " logits - logits.logsumexp(1, keepdim=True).",
     ),
+    level=2,
+    minutes=15,
 )
 def stable_cross_entropy(loss: Any) -> str:
     """Lecture 2, E05: the mean NLL of y (N,) from logits (N, V), finite with logits of 1000."""
@@ -439,7 +500,7 @@ def _judge_loss(
         given.append(logits)
         return loss(logits, y)
 
-    require(callable(loss), f"expected a function, got {type(loss).__name__}: pass it without calling it")
+    require(callable(loss), f"expected a function, got {kind(loss)}: pass it without calling it")
     got = call(answer, logits, y)
     value = got.detach() if isinstance(got, Tensor) else got
     finite_value = isinstance(value, Tensor) and value.ndim == 0 and not bool(value.isfinite())
@@ -462,12 +523,14 @@ def _judge_loss(
         "What did you wonder about while reading? Backwards, other alphabets, longer names, cities …",
         "Ask something that a number can answer, find the number, and write down both.",
     ),
+    level=3,
+    minutes=45,
 )
 def invent(exercise_of_mine: Any) -> str:
     """Lecture 2, E06: a question of your own and what you found. It is kept for the record, not judged."""
     question, finding = parts_of("a question and a finding", call(exercise_of_mine), 2)
     for what, text in (("question", question), ("finding", finding)):
-        require(isinstance(text, str), f"the {what}: expected text, got {type(text).__name__}")
+        require(isinstance(text, str), f"the {what}: expected text, got {kind(text)}")
         require(
             len(set(re.findall(r"\w+", text.lower()))) >= 3,
             f"the {what} is {'empty' if not text.strip() else 'very short'}: write a sentence",

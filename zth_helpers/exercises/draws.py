@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+_shift = 0
+
+
+@contextlib.contextmanager
+def other_inputs(key: int) -> Iterator[None]:
+    """Checks in this context draw other inputs than usual: what knows the usual ones by heart is found out.
+
+    A class's hidden tests run under a key that only the teacher knows.
+    """
+    global _shift
+    before, _shift = _shift, 7919 * key
+    try:
+        yield
+    finally:
+        _shift = before
+
 
 def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed + _shift)
+
+
+def dice(seed: int) -> random.Random:
+    return random.Random(seed + _shift)
 
 
 def normal(seed: int) -> Callable[..., Tensor]:

@@ -1,25 +1,28 @@
 """How an exercise answers back: it runs the learner's answer on fresh inputs and says in words what is wrong.
 
 An exercise is a judge function under `@exercise(...)`. It gets the learner's answers, runs and compares them
-with the helpers of `judging.py`, and returns a sentence for a right answer. Whatever the learner's code
-does, `check` returns a `Verdict`; it never raises.
+with the helpers of `checks.py`, and returns a sentence for a right answer. Whatever the learner's code
+does, `check` returns a `Verdict` within seconds; it never raises.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import json
 import linecache
+import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
-import torch
-
 from zth_helpers import __version__, settings
+from zth_helpers.exercises import leash
 
 SOLUTIONS = settings.course_folder("_solutions", "notebooks/solutions")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -32,6 +35,7 @@ COLOUR = {
     "could not be judged": "#c98a1b",
     "hint": "#2a6fbb",
 }
+_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
 class Wrong(Exception):
@@ -50,17 +54,60 @@ def their_frame(error: BaseException, judge: str = "") -> traceback.FrameSummary
 
 def blame(error: BaseException, frame: traceback.FrameSummary | None) -> str:
     """The learner's exception as theirs: its message and the line of their code that raised it."""
-    message = f"your code raised {type(error).__name__}: {error}"
+    kind, what = type(error).__name__, str(error)
+    message = f"your code raised {kind}: {what}" if what else f"your code raised {kind}"
+    if isinstance(error, SystemExit):
+        message = "your code ends Python (SystemExit, as sys.exit and quit do): leave with `return`"
     if frame is None:
         asked = "\n(when it was called: does it take these arguments?)"
         return message + asked * isinstance(error, TypeError)
+    return f"{message}\n{_place(frame)}"
+
+
+def stub_or_work(error: BaseException) -> NotTried | Wrong:
+    """What the stub's NotImplementedError means: nothing was tried, or a stub is in the way of an answer."""
+    reached = [(f.f_code, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    theirs = [(code, line) for code, line in reached if _is_theirs(code.co_filename, "")]
+    code, line = theirs[-1] if theirs else reached[-1]
+    if _has_work(code, line):
+        return Wrong(
+            f"the stub still stands in {code.co_name}, line {line} of its cell: your code is there, but"
+            f" delete the line `{STUB}`"
+        )
+    if len({c for c, _ in theirs}) > 1:  # the answer calls another function that is still a stub
+        return Wrong(f"your code calls {code.co_name}, which is still a stub (line {line} of its cell)")
+    return NotTried(code.co_name)
+
+
+def _has_work(code: CodeType, stub: int) -> bool:
+    """Does the function hold more than its docstring and the stub's line?"""
+    try:
+        tree = ast.parse("".join(linecache.getlines(code.co_filename)))
+    except SyntaxError:
+        tree = ast.Module([], [])
+    inside = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name == code.co_name
+        and node.lineno <= stub <= (node.end_lineno or 0)
+    ]
+    if inside:
+        body = max(inside, key=lambda node: node.lineno).body
+        docstring = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+        return any(node.lineno != stub for node in body[docstring:])
+    lines = {line for *_, line in code.co_lines() if line}  # no source: what was compiled tells
+    return any(code.co_firstlineno < line < stub for line in lines)
+
+
+def _place(frame: traceback.FrameSummary) -> str:
     line = linecache.getline(frame.filename, frame.lineno or 0).strip() or frame.line or ""
-    return f"{message}\nin {frame.name}, line {frame.lineno} of its cell: {line}"
+    return f"in {frame.name}, line {frame.lineno} of its cell: {line}"
 
 
 def _is_theirs(filename: str, judge: str) -> bool:
     inside = filename == judge or settings.PACKAGE in Path(filename).parents or "site-packages" in filename
-    return not inside and not filename.startswith("<frozen")
+    return not inside and not filename.startswith("<frozen") and not filename.startswith(_LIBRARY)
 
 
 @dataclass
@@ -72,9 +119,8 @@ class Verdict:
     message: str
 
     def __str__(self) -> str:
-        return f"{MARK[self.state]} {self.title}: {self.state}" + (
-            f"\n{self.message}" if self.message else ""
-        )
+        head = f"{MARK[self.state]} {self.title}: {self.state}"
+        return f"{head}\n{self.message}" if self.message else head
 
     __repr__ = __str__
 
@@ -89,36 +135,74 @@ class Verdict:
 
 
 class Exercise:
-    """One exercise: `check(answer)`, `hint()`, `solution()`. Made by `@exercise`."""
+    """One exercise: `check(answer)`, `hint()`, `solution()`. Made by `@exercise`.
 
-    def __init__(self, judge: Callable[..., str], title: str, official: bool, hints: Sequence[str]):
+    `level` is its difficulty, 1 to 5, and `minutes` what a learner needs who has just read the lesson.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[..., str],
+        title: str,
+        hints: Sequence[str],
+        official: bool,
+        level: int,
+        minutes: int,
+        slow: str,
+    ):
         self.name = judge.__name__
         self.lesson = judge.__module__.rpartition(".")[2]
         self.title, self.official, self.hints = title, official, tuple(hints)
+        self.level, self.minutes, self.slow = level, minutes, slow
         self.judge = judge
         self.__doc__ = judge.__doc__
         self._hinted = 0
+        self._cells: dict[str, list[int]] = {}  # which hints each cell has shown
+        self._now: tuple[str, int, int] = "", 0, 0  # the cell, its run, and how many hints in this run
 
     def check(self, *answers: Any) -> Verdict:
         """Judges the learner's answers, in seconds."""
-        try:
-            if not answers or any(answer is ... for answer in answers):
-                raise NotTried
-            with torch.random.fork_rng(devices=[]):
-                return Verdict("right", self.title, self.judge(*answers))
-        except NotTried:
+        if not answers or any(answer is ... for answer in answers):
             return Verdict("not tried yet", self.title, "")
-        except Wrong as wrong:
-            return Verdict("wrong", self.title, str(wrong))
-        except Exception as error:
-            if isinstance(error, TypeError) and len(traceback.extract_tb(error.__traceback__)) == 1:
-                message = f"check() takes other answers than the {len(answers)} it got: {self.usage()}"
-                return Verdict("wrong", self.title, message)
-            if theirs := their_frame(error, self.judge.__code__.co_filename):
-                return Verdict("wrong", self.title, blame(error, theirs))
-            return Verdict("could not be judged", self.title, self._report(error))
+        limit = leash.time_limit(leash.SECONDS)
+        with leash.judging() as notes:
+            try:
+                try:
+                    inspect.signature(self.judge).bind(*answers)
+                except TypeError:
+                    raise Wrong(f"check() got {len(answers)} answers, but it is {self.usage()}") from None
+                with limit:
+                    verdict = Verdict("right", self.title, self.judge(*answers))
+            except KeyboardInterrupt:
+                raise  # the learner's own: they want to stop
+            except BaseException as error:
+                limit.end()
+                verdict = self._failed(error)
+        message = [verdict.message, *(f"Note: {note}." for note in notes)]
+        if verdict and (following := self.next()):
+            message.append(f"Next: {following.title} (ex.{following.name})")
+        return Verdict(verdict.state, verdict.title, "\n".join(line for line in message if line))
 
-    def _report(self, error: Exception) -> str:
+    def _failed(self, error: BaseException) -> Verdict:
+        """The verdict that an exception on the way means."""
+        if isinstance(error, NotTried):
+            several = len(inspect.signature(self.judge).parameters) > 1
+            return Verdict(
+                "not tried yet", self.title, f"still a stub: {error}" if several and str(error) else ""
+            )
+        if isinstance(error, Wrong):
+            return Verdict("wrong", self.title, str(error))
+        theirs = their_frame(error, self.judge.__code__.co_filename)
+        if isinstance(error, leash.TooSlow):
+            place = f"\nit was {_place(theirs)}" if theirs else ""
+            advice = f"\n{self.slow[0].upper()}{self.slow[1:]}." if self.slow else ""
+            message = f"too slow: stopped after {leash.SECONDS:.0f} seconds{place}{advice}"
+            return Verdict("wrong", self.title, message)
+        if theirs:
+            return Verdict("wrong", self.title, blame(error, theirs))
+        return Verdict("could not be judged", self.title, self._report(error))
+
+    def _report(self, error: BaseException) -> str:
         """For a check that itself has failed: never the learner's fault."""
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
@@ -131,13 +215,42 @@ class Exercise:
     def usage(self) -> str:
         return f"ex.{self.name}.check({', '.join(inspect.signature(self.judge).parameters)})"
 
-    def hint(self) -> Verdict:
-        """The next hint; each says more than the one before."""
-        if self._hinted == len(self.hints):
+    def next(self) -> Exercise | None:
+        """The exercise after this one in its lesson."""
+        module = sys.modules.get(self.judge.__module__)
+        all_ = [value for value in vars(module).values() if isinstance(value, Exercise)] if module else []
+        place = all_.index(self) + 1 if self in all_ else len(all_)
+        return all_[place] if place < len(all_) else None
+
+    def effort(self) -> str:
+        """How hard it is and how long it takes: "●●○○○ · about 10 minutes"."""
+        return f"{'●' * self.level}{'○' * (5 - self.level)} · about {self.minutes} minutes"
+
+    def hint(self, number: int | None = None) -> Verdict:
+        """The next hint, which says more than the one before, or hint `number` once more.
+
+        A cell that is run again shows its hint again.
+        """
+        n = len(self.hints)
+        if number is not None and not (isinstance(number, int) and 1 <= number <= n):
+            return Verdict("hint", self.title, f"there are hints 1 to {n}: ex.{self.name}.hint(1)")
+        number = number or self._due()
+        if number > n:
             return Verdict("hint", self.title, f"That was the last hint. Ours: ex.{self.name}.solution()")
-        self._hinted += 1
-        message = f"{self.hints[self._hinted - 1]}\n({self._hinted} of {len(self.hints)})"
-        return Verdict("hint", self.title, message)
+        self._hinted = max(self._hinted, number)
+        more = f"; the next is ex.{self.name}.hint({number + 1})" if number < n else ""
+        return Verdict("hint", self.title, f"{self.hints[number - 1]}\n({number} of {n}{more})")
+
+    def _due(self) -> int:
+        """The number of the hint to show: a new one, or the one that this cell has shown before."""
+        cell, run = _cell()
+        index = self._now[2] + 1 if cell and (cell, run) == self._now[:2] else 0
+        self._now = cell, run, index
+        shown = self._cells.setdefault(cell, []) if cell else []
+        if index >= len(shown):
+            shown.append(min(self._hinted, len(self.hints)) + 1)
+            index = -1
+        return shown[index]
 
     def solution(self) -> Verdict:
         """The course's answer, taken from the solution notebook."""
@@ -156,11 +269,31 @@ class Exercise:
         )
 
     def __repr__(self) -> str:
-        return f"{self.title}: {self.usage()}, ex.{self.name}.hint(), ex.{self.name}.solution()"
+        usage = f"{self.usage()}, ex.{self.name}.hint(), ex.{self.name}.solution()"
+        return f"{self.title} ({self.effort()}): {usage}"
+
+
+def _cell() -> tuple[str, int]:
+    """The notebook cell that runs now and the number of its run; ("", 0) outside of IPython."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return "", 0
+    kernel: Any = getattr(shell, "kernel", None)
+    parent = kernel.get_parent() if kernel is not None else {}
+    known = (parent or {}).get("metadata", {}).get("cellId")  # JupyterLab sends it
+    return known or str(shell.user_ns.get("In", [""])[-1]), shell.execution_count
 
 
 def exercise(
-    title: str, hints: Sequence[str], official: bool = False
+    title: str,
+    hints: Sequence[str],
+    official: bool = False,
+    level: int = 2,
+    minutes: int = 10,
+    slow: str = "",
 ) -> Callable[[Callable[..., str]], Exercise]:
-    """Turns a judge function into an `Exercise`; `official` marks the lectures' own."""
-    return lambda judge: Exercise(judge, title, official, hints)
+    """Turns a judge function into an `Exercise`.
+
+    `official` marks the lectures' own; `slow` says what is to blame when the time runs out.
+    """
+    return lambda judge: Exercise(judge, title, hints, official, level, minutes, slow)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-import random
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from zth_helpers import name_lists
+from zth_helpers.exercises.draws import dice
 from zth_helpers.names import Vocabulary
 
 
 def made_up(seed: int, letters: str, n: int = 600) -> list[str]:
     """n words of 1 to 12 of these letters, where each letter depends on the two before it."""
-    rng = random.Random(seed)
+    rng = dice(seed)
     ends = "." + letters
     pull = {(place, a, b): rng.gauss(0, 1.5) for place in (1, 2) for a in ends for b in ends}
     words: list[str] = []
@@ -61,6 +61,7 @@ def wrong_windows(words: Sequence[str], stoi: dict[str, int], k: int) -> dict[st
     ids = [[stoi[c] for c in word] for word in words]
     X, Y = windows(words, stoi, k)
     joined = [0] * k + [i for word in ids for i in [*word, 0]]
+    last = [([0] * k + word + [0])[-k:] for word in ids for _ in range(len(word) + 1)]
     return {
         f"single padding: one dot in front is too few for {k} letters of context, so the first letters are"
         f" never predicted; start with {k} dots": single_padded(words, stoi, k),
@@ -71,6 +72,8 @@ def wrong_windows(words: Sequence[str], stoi: dict[str, int], k: int) -> dict[st
         "a name ends once: one dot behind it, not several": _cut([[0] * k + w + [0] * k for w in ids], k),
         "the words run into one another: each starts anew with dots": _cut([joined], k),
         "the context is turned round: the oldest letter comes first": (X.flip(1), Y),
+        "all rows of a word are one and the same list, which was changed later: append a copy, context[:],"
+        " or make a new one, context = context[1:] + [ix]": (torch.tensor(last).view(-1, k), Y),
         "the context must not hold the letter that it is to predict": (
             torch.cat([X[:, 1:], Y[:, None]], 1),
             Y,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, parts_of, require
+from zth_helpers.exercises.checks import call, expect, kind, parts_of, require
 from zth_helpers.exercises.draws import entropy, seeded
 from zth_helpers.exercises.exercise import Wrong, exercise
 from zth_helpers.exercises.made_up_names import (
@@ -23,7 +23,6 @@ from zth_helpers.exercises.made_up_names import (
     shipped,
     smoothed,
     windows,
-    wrong_windows,
 )
 from zth_helpers.exercises.splits import judge_windows
 
@@ -33,21 +32,89 @@ LECTURE = 2.4816
 
 
 @exercise(
-    "Context windows by hand",
+    "Context windows on both sides",
     hints=(
-        "Start every word with block_size zeros; after each letter drop the oldest and append the newest.",
-        "The '.' at the end is predicted as well: go over word + '.'.",
-        "context = context[1:] + [ix]; then torch.tensor of all contexts and all answers.",
+        "Every letter is predicted once, and the end of a word is not: as many rows as letters.",
+        "Put block_size dots before the word and block_size dots behind it. Where in that text does"
+        " the letter"
+        " number i of the word stand, and where its neighbours?",
+        "With text = dots + word + dots, letter i stands at i + block_size: before it text[i : i +"
+        " block_size],"
+        " behind it text[i + block_size + 1 : i + 2 * block_size + 1].",
     ),
+    level=2,
+    minutes=15,
 )
 def context_windows(build_dataset: Any) -> str:
-    """Lesson 03, *Context windows*: X (N, block_size) and Y (N,), for any block_size and any alphabet."""
+    """Lesson 03, *Context windows*, with a twist: X (N, 2·block_size) holds the letters on both sides"
+    " of Y."""
     for seed, letters, k in ((1, "abcde", 3), (2, "kmnopqrs", 1), (3, "xyz", 5), (4, "bdfgh", 2)):
         words = made_up(seed, letters, 20)
         stoi = numbered(words)
-        X, Y = windows(words, stoi, k)
-        judge_windows(call(build_dataset, words, stoi, k), X, Y, wrong_windows(words, stoi, k))
-    return "the same windows for four alphabets and windows of 1, 2, 3 and 5 letters"
+        X, Y = _both_sides(words, stoi, k)
+        judge_windows(call(build_dataset, words, stoi, k), X, Y, _wrong_sides(words, stoi, k))
+    return "the same windows for four alphabets, with 1, 2, 3 and 5 letters on each side"
+
+
+def _both_sides(
+    words: list[str], stoi: dict[str, int], k: int, pad: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """X (N, 2k), Y (N,): each letter and its k neighbours on each side; `pad` dots stand around a word."""
+    pad = k if pad is None else pad
+    texts = [[0] * pad + [stoi[c] for c in word] + [0] * pad for word in words]
+    return _cut_sides(texts, k)
+
+
+def _cut_sides(texts: list[list[int]], k: int) -> tuple[Tensor, Tensor]:
+    rows = [text[i : i + 2 * k + 1] for text in texts for i in range(len(text) - 2 * k)]
+    table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * k + 1)
+    return torch.cat([table[:, :k], table[:, k + 1 :]], 1), table[:, k]
+
+
+def _wrong_sides(words: list[str], stoi: dict[str, int], k: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """The typical ways to get it wrong: explanation -> X, Y."""
+    X, Y = _both_sides(words, stoi, k)
+    before, behind = X[:, :k], X[:, k:]
+    ids = [[stoi[c] for c in word] for word in words]
+    joined = [0] * k + [i for word in ids for i in [*word, 0]] + [0] * (k - 1)
+    with_ends = [[0] * k + word + [0] * (k + 1) for word in ids]
+    last = [([0] * k + word)[-k - 1 : -1] + [0] * k for word in ids for _ in word]
+    return {
+        "those are the lesson's windows, which only look back: the letters behind belong to them"
+        " too": windows(words, stoi, k),
+        "only the letters before are there: those behind belong to the window too": (before, Y),
+        "only the letters behind are there: those before belong to the window too": (behind, Y),
+        "the letters behind come in their own order, the next one first": (
+            torch.cat([before, behind.flip(1)], 1),
+            Y,
+        ),
+        "the letters before come in their own order, the oldest first": (
+            torch.cat([before.flip(1), behind], 1),
+            Y,
+        ),
+        "the two sides are swapped: first the letters before, then those behind": (
+            torch.cat([behind, before], 1),
+            Y,
+        ),
+        "the window must not hold the letter that it is to predict": (
+            torch.cat([before, Y[:, None], behind], 1),
+            Y,
+        ),
+        "the window must not hold the letter to predict: the side behind begins one later": (
+            torch.cat([before, Y[:, None], behind[:, :-1]], 1),
+            Y,
+        ),
+        f"{k} dots stand on each side of a word, not one": _both_sides(words, stoi, k, pad=1),
+        "there are no dots around the words, so their first and last letters are missing": _both_sides(
+            words, stoi, k, pad=0
+        ),
+        "the dot behind a word is not predicted: as many rows as letters": _cut_sides(with_ends, k),
+        "the words run into one another: dots stand on both sides of each": _cut_sides([joined], k),
+        "all rows of a word are one and the same list, which was changed later: append a copy, context[:]": (
+            torch.tensor(last).view(-1, 2 * k),
+            Y,
+        ),
+    }
 
 
 @exercise(
@@ -57,6 +124,8 @@ def context_windows(build_dataset: Any) -> str:
         "Before training nothing speaks for one character more than for another.",
         "Each of the V characters then has the probability 1/V; the loss is minus the log of that.",
     ),
+    level=1,
+    minutes=5,
 )
 def uniform_loss(expected: Any) -> str:
     """Lecture 3, E02, first half: the loss of a model that finds all V characters equally likely."""
@@ -87,6 +156,8 @@ def _hidden(X: Tensor, C: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tenso
         "Make W2 small and b2 zero. W2 all zeros gives exactly log V, but what then is the gradient of h?",
         "W2 = torch.randn((n_hidden, V), generator=g) * 0.01, b2 = torch.zeros(V); the rest as it was.",
     ),
+    level=3,
+    minutes=20,
 )
 def calm_start(init_mlp: Any) -> str:
     """Lecture 3, E02: C, W1, b1, W2, b2 whose first loss is within 0.05 of log V, and which all can learn."""
@@ -104,7 +175,7 @@ def calm_start(init_mlp: Any) -> str:
             drawn = call(init_mlp, V, n_embd, n_hidden, k, seeded(seed), keep=False)
             drawn = parts_of(", ".join(sizes), drawn, 5)
             for (name, size), p in zip(sizes.items(), drawn):
-                require(isinstance(p, Tensor), f"{name}: expected a tensor, got {type(p).__name__}")
+                require(isinstance(p, Tensor), f"{name}: expected a tensor, got {kind(p)}")
                 require(p.shape == size, f"{name}: shape {tuple(p.shape)}, expected {size}")
                 require(p.is_floating_point(), f"{name}: dtype {p.dtype}, expected torch.float32")
                 require(bool(p.isfinite().all()), f"{name} holds nan or inf")
@@ -114,7 +185,9 @@ def calm_start(init_mlp: Any) -> str:
         X, Y = torch.randint(0, V, (2000, k), generator=g), torch.randint(0, V, (2000,), generator=g)
         loss = F.cross_entropy(_hidden(X, C, W1, b1)[1] @ W2 + b2, Y)
         grads = torch.autograd.grad(loss, draws[0])
-        _judge_start(loss.item(), V, dict(zip(sizes, draws[0])), dict(zip(sizes, grads)))
+        h = _hidden(X, C, W1, b1)[1]
+        arrives = (1 - h.square()).mean().item()
+        _judge_start(loss.item(), V, arrives, dict(zip(sizes, draws[0])), dict(zip(sizes, grads)))
         require(
             all(map(torch.equal, draws[0], draws[1])),
             "the same seed gave other weights: give generator=g to every randn",
@@ -124,7 +197,9 @@ def calm_start(init_mlp: Any) -> str:
     return f"first losses {', '.join(losses)}, and every parameter gets a gradient"
 
 
-def _judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict[str, Tensor]) -> None:
+def _judge_start(
+    loss: float, V: int, arrives: float, parameters: dict[str, Tensor], grads: dict[str, Tensor]
+) -> None:
     if not parameters["W2"].any():
         raise Wrong(
             "W2 is all zeros, so no gradient gets past it to W1 and C: a constant fill is not a start;"
@@ -139,6 +214,11 @@ def _judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict
         if p.ndim == 2:
             constant = bool(p.any()) and bool((p == p[0, 0]).all())
             require(not constant, f"{name} is filled with one number: draw it at random")
+    require(
+        arrives > 0.05,
+        "the loss is right, but tanh is saturated: W1 (or C, or b1) is too large, and on average only"
+        f" {arrives:.2%} of the gradient that arrives at h gets through to W1 and C",
+    )
     for name in ("C", "W1", "W2"):
         require(
             grads[name].norm() > 1e-6,
@@ -159,6 +239,8 @@ def _judge_start(loss: float, V: int, parameters: dict[str, Tensor], grads: dict
         "W0 takes block_size * n_embd numbers and gives V logits; zeros change nothing at the start.",
         "x @ W0 + h @ W2 + b2",
     ),
+    level=2,
+    minutes=15,
 )
 def direct_connections(make_W0: Any, logits: Any) -> str:
     """Lecture 3, E03, one idea of Bengio 2003: from the embeddings straight to the logits, past the tanh."""
@@ -200,7 +282,7 @@ def direct_connections(make_W0: Any, logits: Any) -> str:
             given[:] = parameters
             return logits(X, *parameters)
 
-        require(callable(logits), f"expected a function, got {type(logits).__name__}")
+        require(callable(logits), f"expected a function, got {kind(logits)}")
         got = call(answer, X, *p)
         expect("logits", got, right, mistakes)
         upstream = torch.randn(right.shape, generator=g)
@@ -220,6 +302,9 @@ def direct_connections(make_W0: Any, logits: Any) -> str:
         "For each context the best prediction is the share of each answer among its examples.",
         "Each example costs -log(n(context, answer) / n(context)); take the mean over all examples.",
     ),
+    level=3,
+    minutes=20,
+    slow="count with a dictionary (Counter), once; do not search the list for every example",
 )
 def exact_floor(floor: Any) -> str:
     """Lesson 03, *Overfit one batch*: the lowest loss that any function of the context reaches on X, Y."""
@@ -275,6 +360,9 @@ def _riddle() -> tuple[list[str], list[str]]:
         "Larger batches stand larger rates: 128 examples with 0.8, falling to 0 over a few thousand steps.",
         "And read more letters: block_size is yours. Keep a tenth of the words to see how you do.",
     ),
+    level=4,
+    minutes=60,
+    slow="train for fewer steps: ours takes 4,000 with batches of 128",
 )
 def beat_the_lecture(train_model: Any) -> str:
     """Lecture 3, E01: a lower dev loss than the lecture's network, and than counts of three letters.
@@ -287,12 +375,12 @@ def beat_the_lecture(train_model: Any) -> str:
     got = parts_of("block_size and a function", call(train_model, train, stoi), 2)
     k, logits = got
     require(type(k) is int and 0 < k < 50, f"the first answer is block_size, an int, got {k!r}")
-    require(callable(logits), f"the second answer is a function of X, got {type(logits).__name__}")
+    require(callable(logits), f"the second answer is a function of X, got {kind(logits)}")
     X, Y = windows(dev, stoi, k)
     order = torch.randperm(len(X), generator=seeded(1))  # the row below must not give an answer away
     X, Y = X[order], Y[order]
     out = call(logits, X)
-    require(isinstance(out, Tensor), f"logits: expected a tensor, got {type(out).__name__}")
+    require(isinstance(out, Tensor), f"logits: expected a tensor, got {kind(out)}")
     require(out.shape == (len(X), V), f"logits: shape {tuple(out.shape)}, expected {(len(X), V)}")
     require(
         bool(out.isfinite().all()), "logits: nan or inf, a single one of which makes the dev loss infinite"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zth_helpers.exercises.checks import call, expect, finite, parts_of, require
+from zth_helpers.exercises.checks import call, expect, finite, kind, parts_of, require
 from zth_helpers.exercises.exercise import Wrong
 
 
@@ -58,19 +58,25 @@ class _Referee:
         for name, part in self.parts.items():
             if words == part:
                 return name
-        raise Wrong(f"{where} got {len(words)} words that are neither train, dev nor test")
+        if isinstance(words, list) and sorted(map(str, words)) == sorted(
+            self.parts["train"] + self.parts["dev"]
+        ):
+            raise Wrong(
+                f"{where} got train and dev together: the strength was chosen for a fit on train, and that"
+                " fit is the one to test; do not fit again on train + dev"
+            )
+        amount = f"{len(words)} words that are" if isinstance(words, list) else f"{kind(words)}, which is"
+        raise Wrong(f"{where} got {amount} neither train, dev nor test")
 
     def fit(self, words, k):
-        require(isinstance(words, list), f"fit: expected a list of words first, got {type(words).__name__}")
+        require(isinstance(words, list), f"fit: expected a list of words first, got {kind(words)}")
         name = self.name(words, "fit") if words != self.parts["train"] else "train"
         require(name == "train", f"fit got the words of {name}: fit on train only")
         require(k in self.strengths, f"fit got k = {k!r}, which is not one of the strengths to try")
         return _Fitted(k)
 
     def loss(self, model, words) -> float:
-        require(
-            isinstance(model, _Fitted), f"loss: expected a model from fit first, got {type(model).__name__}"
-        )
+        require(isinstance(model, _Fitted), f"loss: expected a model from fit first, got {kind(model)}")
         name = self.name(words, "loss")
         if name == "test":
             self.tests.append(model.k)

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zth_helpers.exercises.checks import call, expect, named, parts_of, require
-from zth_helpers.exercises.draws import normal
+from zth_helpers.exercises.checks import call, expect, kind, named, parts_of, require
+from zth_helpers.exercises.draws import normal, seeded
 from zth_helpers.exercises.exercise import exercise
 from zth_helpers.exercises.made_up_names import shipped
 from zth_helpers.layers import BatchNorm1d, Embedding, FlattenConsecutive, Linear, Sequential, Tanh
@@ -64,15 +64,18 @@ def _by_windows(C, levels, W_out, ids):
         "The distance doubles from level to level: 1, 2, 4. Each level is d places shorter.",
         "x = torch.tanh(torch.cat([x[:-d], x[d:]], 1) @ W + b), then d = 2 * d",
     ),
+    level=3,
+    minutes=25,
 )
 def conv_is_tree(conv: Any) -> str:
     """Sequel 06, *A convolution is the tree*: all windows of a text, each node computed once."""
-    for seed, (depth, T, width) in enumerate(((3, 40, 6), (2, 9, 4), (4, 50, 5))):
+    for seed, (depth, T, width, V) in enumerate(((3, 40, 6, 9), (2, 9, 4, 5), (4, 50, 5, 27))):
         rand = normal(seed)
-        sizes = [3] + [width] * depth
-        C, W_out = rand(9, 3), rand(width, 9)
+        dim = 3 + seed
+        sizes = [dim] + [width] * depth
+        C, W_out = rand(V, dim), rand(width, V)
         levels = [(rand(2 * c, k) / c**0.5, rand(k)) for c, k in zip(sizes, sizes[1:])]
-        ids = torch.randint(0, 9, (T,), generator=torch.Generator().manual_seed(seed))
+        ids = torch.randint(0, V, (T,), generator=seeded(seed))
         with _CountTanh() as count:
             got = call(conv, C, levels, W_out, ids)
         want = _by_windows(C, levels, W_out, ids)
@@ -105,6 +108,8 @@ def conv_is_tree(conv: Any) -> str:
         "F.pad(x, (0, 0, d, 0))[:, : x.shape[1]] is that shifted x: its place t holds what stood at t - d.",
         "torch.cat([past, x], 2) @ W + b",
     ),
+    level=2,
+    minutes=15,
 )
 def causal_convolution(convolve: Any) -> str:
     """Sequel 06, *Gates, residuals and skips*: y[t] from x[t - d] and x[t], of the same length."""
@@ -148,9 +153,9 @@ def causal_convolution(convolve: Any) -> str:
     return "right at three distances, one longer than the row; no place sees what comes after it"
 
 
-def _suspects() -> dict[str, tuple[bool, str, object]]:
+def _suspects(V: int) -> dict[str, tuple[bool, str, object]]:
     """Small nets ids (B, T) -> logits (B, T, V): is it causal, what it does, the function."""
-    E = normal(1)(9, 5)
+    E = normal(V)(V, 5)
 
     def place(ids):
         return E[ids]
@@ -178,6 +183,11 @@ def _suspects() -> dict[str, tuple[bool, str, object]]:
         x[:, 2] = x[:, 2] + E[ids[:, 5]]
         return x
 
+    def faint(ids):  # too weak to change which letter is the likeliest
+        x = 50 * F.one_hot(ids, V).double()
+        x[:, :-1] += 0.01 * x[:, 1:]
+        return x
+
     return {
         "place by place": (True, "each place sees itself, and itself alone", place),
         "a dilated convolution": (True, "each place sees itself and the one 3 to its left", back),
@@ -186,6 +196,7 @@ def _suspects() -> dict[str, tuple[bool, str, object]]:
         "a far-sighted one": (False, "each place sees the one 6 to its right", far_ahead),
         "one with roll": (False, "the first place sees the last, and only that looks ahead", round_the_end),
         "batch norm in training": (False, "the mean over the row holds what comes later", normalised),
+        "a faint leak": (False, "each place sees a little of its right neighbour: compare the logits", faint),
         "one small leak": (False, "place 2 sees place 5; everything else is causal", only_one),
     }
 
@@ -198,28 +209,31 @@ def _suspects() -> dict[str, tuple[bool, str, object]]:
         "Change ids[:, t] to (ids[:, t] + 1) % V on a copy; net(ids)[:, :t] and net(changed)[:, :t] must be"
         " equal, for every t.",
     ),
+    level=2,
+    minutes=15,
 )
 def is_causal(test: Any) -> str:
     """Sequel 06, *Gates, residuals and skips*: a change in the future leaves the earlier logits alone."""
-    g = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, 9, (2, 12), generator=g)
-    verdicts = {}
-    for name, (_, _, net) in _suspects().items():
-        verdict = call(test, net, ids, 9)
-        one = isinstance(verdict, bool) or (isinstance(verdict, Tensor) and verdict.dtype == torch.bool)
-        require(one, f"expected True or False, got {type(verdict).__name__}")
-        require(not isinstance(verdict, Tensor) or verdict.numel() == 1, "expected one True or False")
-        verdicts[name] = bool(verdict)
-    truth = {name: causal for name, (causal, _, _) in _suspects().items()}
-    hint = "" if verdicts[name] else ": compare only the places *before* the change"
-    require(len(set(verdicts.values())) > 1, f"that says {verdicts[name]} of every net{hint}")
-    turned = all(verdicts[name] != truth[name] for name in truth)
-    require(not turned, "turned round: True means that nothing before the change has moved")
-    for name, causal in truth.items():
-        what = f"you call {name} {'not ' * causal}causal, but {_suspects()[name][1]}"
-        hint = ": compare only the places *before* the change" if causal else ""
-        require(verdicts[name] == causal, what + hint)
-    return "three causal nets and five that leak, each told apart"
+    for V, B, T in ((9, 2, 12), (5, 3, 9)):
+        ids = torch.randint(0, V, (B, T), generator=seeded(V))
+        suspects = _suspects(V)
+        verdicts = {}
+        for name, (_, _, net) in suspects.items():
+            verdict = call(test, net, ids, V)
+            one = isinstance(verdict, bool) or (isinstance(verdict, Tensor) and verdict.dtype == torch.bool)
+            require(one, f"expected True or False, got {kind(verdict)}")
+            require(not isinstance(verdict, Tensor) or verdict.numel() == 1, "expected one True or False")
+            verdicts[name] = bool(verdict)
+        truth = {name: causal for name, (causal, _, _) in suspects.items()}
+        hint = "" if verdicts[name] else ": compare only the places *before* the change"
+        require(len(set(verdicts.values())) > 1, f"that says {verdicts[name]} of every net{hint}")
+        turned = all(verdicts[name] != truth[name] for name in truth)
+        require(not turned, "turned round: True means that nothing before the change has moved")
+        for name, causal in truth.items():
+            what = f"you call {name} {'not ' * causal}causal, but {suspects[name][1]}"
+            hint = ": compare only the places *before* the change" if causal else ""
+            require(verdicts[name] == causal, what + hint)
+    return "three causal nets and six that leak, each told apart, with two alphabets"
 
 
 @exercise(
@@ -229,6 +243,8 @@ def is_causal(test: Any) -> str:
         "What goes on to the next block is x plus something; what goes to the output is only z, through W_s.",
         "z = torch.tanh(both @ Wf) * torch.sigmoid(both @ Wg); return x + z @ Wr, z @ Ws",
     ),
+    level=2,
+    minutes=10,
 )
 def gated_block(block: Any) -> str:
     """Sequel 06, *Gates, residuals and skips*: with W_r = 0 the block must return its input, bit for bit."""
@@ -271,7 +287,7 @@ def gated_block(block: Any) -> str:
 
 def _tree(seed: int, vocab: int, embedding: int, hidden: int, levels: int) -> Sequential:
     """A tree like the notebook's in evaluation mode; gains, biases and running statistics are random."""
-    g = torch.Generator().manual_seed(seed)
+    g = seeded(seed)
     layers: list[Any] = [Embedding(vocab, embedding, generator=g)]
     width = embedding
     for _ in range(levels):
@@ -337,15 +353,17 @@ def _batch_statistics(layer):
         "Copy all four of a batch norm: weight from gamma, bias from beta, running_mean, running_var. With"
         " torch.no_grad(): a.copy_(b).",
     ),
+    level=4,
+    minutes=40,
 )
 def torch_port(port: Any) -> str:
     """Sequel 06, *In torch.nn*: an nn.Module with copied weights and the same logits in evaluation mode."""
     for seed, (vocab, embedding, hidden, levels) in enumerate(((6, 3, 6, 3), (27, 4, 10, 3), (9, 2, 5, 2))):
         net = _tree(seed, vocab, embedding, hidden, levels)
-        X = torch.randint(0, vocab, (20, 2**levels), generator=torch.Generator().manual_seed(seed))
+        X = torch.randint(0, vocab, (20, 2**levels), generator=seeded(seed))
         want, kept = net(X), deepcopy(net)
         module = call(port, net)
-        require(isinstance(module, nn.Module), f"expected an nn.Module, got {type(module).__name__}")
+        require(isinstance(module, nn.Module), f"expected an nn.Module, got {kind(module)}")
         module.eval()
         mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (net, module))
         require(theirs > 0, "it has no parameters of its own: build it from the layers of torch.nn")
@@ -365,11 +383,14 @@ def torch_port(port: Any) -> str:
         require(
             torch.equal(net(X), want), "the net that you were given has changed: copy from it, not into it"
         )
-        trainable = all(p.requires_grad for p in module.parameters())
+        tables = [m.weight for m in module.modules() if isinstance(m, nn.Embedding)]
+        fixed = [p for p in module.parameters() if not p.requires_grad]
+        given = {p.data_ptr() for p in tables if not p.requires_grad}  # as Embedding.from_pretrained makes it
+        trainable = all(any(p is table for table in tables) for p in fixed)
         require(trainable, "its parameters cannot be trained: requires_grad is False")
         with torch.no_grad():
             for p in net.parameters():
-                p.mul_(2)
+                p.mul_(1 if p.data_ptr() in given else 2)
             for layer in net.layers:
                 if isinstance(layer, BatchNorm1d):
                     layer.running_mean.mul_(2)
@@ -396,6 +417,9 @@ def relabelled() -> tuple[Tensor, ...]:
         " Xdev, Ydev: too many steps, and the net learns the training names by heart.",
         "Return a function of X, after net.eval(), so that neither dropout nor batch norm disturb it.",
     ),
+    level=3,
+    minutes=45,
+    slow="train for fewer steps, or a smaller net: ours takes 400 steps with batches of 1,024",
 )
 def beat_the_loss(train_model: Any) -> str:
     """Any net, any recipe: beat the count table over three letters on names that the judge holds back."""
@@ -403,12 +427,12 @@ def beat_the_loss(train_model: Any) -> str:
     torch.manual_seed(42)
     logits = call(train_model, Xtr, Ytr, Xdev, Ydev)
     ok = callable(logits)
-    require(ok, f"expected a function from X (N, 8) to logits (N, 27), got {type(logits).__name__}")
+    require(ok, f"expected a function from X (N, 8) to logits (N, 27), got {kind(logits)}")
     with torch.no_grad():
         parts = []
         for x in X.split(4_000):
             part = call(logits, x)
-            require(isinstance(part, Tensor), f"logits: expected a tensor, got {type(part).__name__}")
+            require(isinstance(part, Tensor), f"logits: expected a tensor, got {kind(part)}")
             shape = (len(x), 27)
             require(part.shape == shape, f"logits: shape {tuple(part.shape)}, expected {shape}")
             parts.append(part.double())
@@ -423,3 +447,88 @@ def beat_the_loss(train_model: Any) -> str:
     hint = ": are those probabilities? Return logits" if (out >= 0).all() and (out <= 1).all() else ""
     require(loss < TARGET, about + hint)
     return f"{loss:.2f} on names that no one has trained on; the target was {TARGET}"
+
+
+def tournament(seed: int, V: int, T: int, n: int) -> tuple[Tensor, Tensor]:
+    """X (n, T), the players' letters, and Y (n,), the winner's; who beats whom is drawn from the seed.
+
+    Neighbours meet, the winners meet, and so on: T is a power of two.
+    """
+    g = seeded(seed)
+    beats = torch.triu(torch.randint(0, 2, (V, V), generator=g).bool(), 1)
+    beats |= torch.tril(~beats.T, -1)
+    X = torch.randint(0, V, (n, T), generator=g)
+    x = X
+    while x.shape[1] > 1:
+        a, b = x[:, ::2], x[:, 1::2]
+        x = torch.where(beats[a, b], a, b)
+    return X, x[:, 0]
+
+
+def _trained(net: nn.Module, X: Tensor, Y: Tensor, steps: int = 500) -> float:
+    """The share of right winners in the games held back, after the same training for every net."""
+    held = len(X) // 5
+    optimizer = torch.optim.AdamW(net.parameters(), 0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    g = seeded(1)
+    net.train()
+    for _ in range(steps):
+        ix = torch.randint(held, len(X), (256,), generator=g)
+        loss = F.cross_entropy(net(X[ix]), Y[ix])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    net.eval()
+    with torch.no_grad():
+        return (net(X[:held]).argmax(1) == Y[:held]).double().mean().item()
+
+
+@exercise(
+    "The tree must pay",
+    hints=(
+        "One hidden layer has to learn all pairs of letters at all distances. What does a match need to know,"
+        " and who plays it in the second round?",
+        "A vector for each letter, then as many levels as rounds: two neighbours side by side through one"
+        " Linear and a tanh give the vector of the winner; the same Linear for all matches of a round.",
+        "x = torch.tanh(linear(x.view(len(x), x.shape[1] // 2, -1))) for each level, then x[:, 0] through the"
+        " last Linear. With 16 numbers a vector it stays below the budget. (Or nn.Conv1d with dilation 1, 2,"
+        " 4, …, and the last place.)",
+    ),
+    level=4,
+    minutes=40,
+    slow="the judge takes 500 steps with 256 games each: is the net much larger than it may be, or a"
+    " Python loop"
+    " over the games in it?",
+)
+def knockout(make_net: Any) -> str:
+    """Lecture 6's reason to exist: with equal parameters and steps, a net with the right structure wins."""
+    told = []
+    for V, T, budget in ((5, 4, 1700), (6, 8, 2200)):
+        X, Y = tournament(V, V, T, 15_000)
+        torch.manual_seed(42)
+        net = call(make_net, V, T, budget)
+        require(isinstance(net, nn.Module), f"expected an nn.Module, got {kind(net)}")
+        size = sum(p.numel() for p in net.parameters())
+        require(0 < size <= budget, f"it has {size:,} parameters; for {T} players {budget:,} are allowed")
+        with torch.no_grad():
+            out = call(net, X[:4])
+        right = isinstance(out, Tensor) and out.shape == (4, V)
+        got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else kind(out)
+        require(right, f"logits of 4 games with {T} players: expected a tensor ({4}, {V}), got {got}")
+        require(all(p.requires_grad for p in net.parameters()), "all parameters must be trainable")
+        share = call(lambda net=net, X=X, Y=Y: _trained(net, X, Y))
+        torch.manual_seed(42)
+        width = (budget - 4 * V - V) // (4 * T + 1 + V)
+        rival = nn.Sequential(
+            nn.Embedding(V, 4), nn.Flatten(), nn.Linear(4 * T, width), nn.Tanh(), nn.Linear(width, V)
+        )
+        flat = _trained(rival, X, Y)
+        told.append(f"{T} players: {share:.1%} ({size:,} parameters), a flat layer {flat:.1%}")
+        require(
+            share >= 0.97,
+            f"with {T} players your net names the winner in {share:.1%} of the games held back, the"
+            f" flat hidden"
+            f" layer, as large and trained as long, in {flat:.1%}; 97% are asked for",
+        )
+    return "; ".join(told)

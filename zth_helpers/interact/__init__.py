@@ -1,26 +1,28 @@
-"""Figures with controls, one call each, in the notebook where the idea is taught (see `explorer.py`)."""
+"""Explorables, one call each, in the notebook where the idea is taught (see `explorable.py`)."""
 
 from zth_helpers.interact.backprop_ninja import gradients
-from zth_helpers.interact.batchnorm import batch_norm, init_gain
-from zth_helpers.interact.bigram import bigram
-from zth_helpers.interact.explorer import Explorer, choice, slider, text
-from zth_helpers.interact.micrograd import backward_pass, decision_boundary
-from zth_helpers.interact.mlp import embedding, next_character
+from zth_helpers.interact.batchnorm import batch_norm, scale_through_depth
+from zth_helpers.interact.bigram import counts_and_rows
+from zth_helpers.interact.explorable import MIME, Explorable, page_html
+from zth_helpers.interact.micrograd import expression, moons_playground
+from zth_helpers.interact.mlp import letters_and_next
+from zth_helpers.interact.several import broadcasting, logits_to_loss, rate_on_a_surface
 from zth_helpers.interact.wavenet import name_tree, temperature
 
 __all__ = [
-    "Explorer",
-    "backward_pass",
+    "MIME",
+    "Explorable",
     "batch_norm",
-    "bigram",
-    "choice",
-    "decision_boundary",
-    "embedding",
+    "broadcasting",
+    "counts_and_rows",
+    "expression",
     "gradients",
-    "init_gain",
+    "letters_and_next",
+    "logits_to_loss",
+    "moons_playground",
     "name_tree",
-    "next_character",
-    "slider",
+    "page_html",
+    "rate_on_a_surface",
+    "scale_through_depth",
     "temperature",
-    "text",
 ]

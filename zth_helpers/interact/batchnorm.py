@@ -1,105 +1,118 @@
-"""Lecture 4: what the scale of the weights does to five layers, and what batch norm does to five numbers."""
+"""Lecture 4: what the scale of the weights does through depth, and what batch norm does to five numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from zth_helpers.interact.explorer import Explorer, slider, switch
-from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
+from zth_helpers.interact.explorable import Explorable, rounded
+from zth_helpers.plots.figure import COLOURS, DASHES, INK, MUTED, Figure, ramp
 
 FLAT = 0.97  # lecture 4's line for deep nets
+START = {"gain": 1.65, "output_scale": 0.1}  # where the page's sliders stand first
 
 
-def init_gain(first_pass: Callable, classes: int) -> Explorer:
-    """One untrained forward pass for each position of the sliders, through as many tanh layers as it has.
+def scale_through_depth(
+    X: torch.Tensor, Y: torch.Tensor, classes: int, embedding: int = 10, width: int = 100, hidden: int = 5
+) -> Explorable:
+    """An untrained network: gain, activation and batch norm against the std of outputs and of gradients.
 
-    first_pass(gain, output_scale, batchnorm) -> (outputs of the tanh layers, each (examples, neurons), loss):
-    `gain` scales the hidden layers' weights, `output_scale` those of the last. `classes` gives the expected
-    first loss, log(classes).
+    X (n, context) and Y (n,) int64, one minibatch. The page draws the weights, standard normal over √fan_in,
+    and computes a pass forward and back at each position of a slider. Lecture 4, 1:26:51 to 1:46:04.
     """
-
-    def draw(gain: float, output_scale: float, batchnorm: bool) -> Figure:
-        outs, loss = first_pass(gain, output_scale, batchnorm)
-        outs = [out.detach() for out in outs]
-        title = f"gain {gain:.2f}, output × {output_scale:.2f}{', batch norm' * batchnorm}"
-        verdict = f"first loss {loss:.2f}, expected ln {classes} = {math.log(classes):.2f}"
-        fig = Figure(10, 5.4)
-        grid = fig.add_gridspec(2, len(outs), height_ratios=(1.6, 1))
-        top = fig.add_subplot(grid[0, :])
-        for i, out in enumerate(outs):
-            flat = out.abs() > FLAT
-            share = flat.float().mean().item()
-            hist, edges = np.histogram(out.numpy(), bins=60, range=(-1, 1), density=True)
-            colour = COLOURS[i % len(COLOURS)]
-            name = f"tanh {i + 1}: std {out.std():.2f}, saturated {share:.1%}"
-            top.plot((edges[1:] + edges[:-1]) / 2, hist, color=colour, label=name)
-            ax = fig.add_subplot(grid[1, i])
-            ax.imshow(flat.numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-            ax.spines[:].set_visible(True)
-            ax.set_title(f"tanh {i + 1}: {share:.0%} white", fontsize=9)
-            ax.set(xlabel="neuron", ylabel="example" if i == 0 else "")
-        top.set(title=f"{title}: {verdict}", xlabel="output of the layer", ylabel="density", xlim=(-1, 1))
-        top.set_ylim(0, min(top.get_ylim()[1], 6))
-        top.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
-        return fig
-
-    return Explorer(
-        draw,
-        gain=slider("gain of the hidden layers", 0.1, 5.0, 1.7, 0.1),
-        output_scale=slider("scale of the output layer", 0.0, 2.0, 0.1, 0.1),
-        batchnorm=switch("batch norm behind each linear layer"),
+    if X.ndim != 2 or Y.shape != X.shape[:1]:
+        raise ValueError(f"X (n, context) and Y (n,), got {tuple(X.shape)} and {tuple(Y.shape)}")
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn((classes, embedding), generator=g)[X].flatten(1)
+    outs: list[torch.Tensor] = []
+    for _ in range(hidden):
+        W = torch.randn((x.shape[1], width), generator=g) * START["gain"] / x.shape[1] ** 0.5
+        x = torch.tanh(x @ W.requires_grad_())
+        x.retain_grad()
+        outs.append(x)
+    W = torch.randn((width, classes), generator=g) * START["output_scale"] / width**0.5
+    loss = F.cross_entropy(x @ W, Y)
+    loss.backward()
+    fig = Figure(8.8, 3.2)
+    left, middle, right = fig.add_gridspec(1, 3, width_ratios=(1.5, 1, 1))
+    ax = fig.add_subplot(left)
+    for i, out in enumerate(outs):
+        flat = (out.abs() > FLAT).float().mean().item()
+        density, edges = np.histogram(out.detach().numpy(), bins=48, range=(-1, 1), density=True)
+        ax.plot(
+            (edges[1:] + edges[:-1]) / 2,
+            density,
+            color=ramp(i, hidden),
+            ls=DASHES[i % 6],
+            label=f"layer {i + 1}: {flat:.0%} saturated",
+        )
+    ax.set(
+        title=f"Gain {START['gain']}: first loss {loss:.2f}, expected {math.log(classes):.2f}",
+        xlabel="output",
+        ylabel="density",
+        ylim=(0, 4),
     )
+    ax.legend(frameon=False, fontsize=7, labelcolor=INK)
+    gradients = [out.grad for out in outs if out.grad is not None]
+    for place, title, tensors in (
+        (middle, "std of the outputs", outs),
+        (right, "std of the gradients", gradients),
+    ):
+        ax = fig.add_subplot(place)
+        ax.plot(range(1, hidden + 1), [t.std().item() for t in tensors], "o-", color=COLOURS[0], label=title)
+        ax.set(title=title, xlabel="layer", yscale="log")
+    data = {
+        "contexts": X.tolist(),
+        "targets": Y.tolist(),
+        "classes": classes,
+        "embedding": embedding,
+        "width": width,
+        "hidden": hidden,
+    }
+    return Explorable("depth", data, fig)
 
 
-def batch_norm(x: torch.Tensor) -> Explorer:
-    """One neuron's values over a small batch, before and after batch norm; the slider moves the first.
+def batch_norm(x: torch.Tensor) -> Explorable:
+    """One neuron's values x (n,) over a small batch: move one before batch norm, and all move after it.
 
-    x (n,). The figure of the lecture: all outputs move with one example. Standard deviation over n - 1.
+    Standard deviation over n − 1, as in the lecture (4, 40:40).
     """
     x = x.detach().double()
     if x.ndim != 1 or len(x) < 2:
         raise ValueError(
             f"batch_norm takes one neuron's values over a batch, shape (n,), n > 1; got {tuple(x.shape)}"
         )
-
-    def bell(at: np.ndarray, mean: float, std: float) -> np.ndarray:
-        return np.exp(-((at - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
-
-    def draw(first: float) -> Figure:
-        moved = x.clone()
-        moved[0] = first
-        mean, std = moved.mean().item(), moved.std().item()
-        if std < 1e-6:
-            raise ValueError(
-                "All values are equal: their standard deviation is 0, and nothing can be divided by it."
-            )
-        out = (moved - mean) / std
-        reach = max(6.0, 1.1 * moved.abs().max().item())
-        at = np.linspace(-reach, reach, 400)
-        fig = Figure(9, 3.8)
-        ax = fig.add_subplot()
-        for i, (a, b) in enumerate(zip(moved.tolist(), out.tolist())):
-            ax.plot([a, b], [1, 0], color=INK if i == 0 else "#9aa0a6", lw=1.6 if i == 0 else 0.8, zorder=1)
-        names = "before: mean {:.2f}, std {:.2f}", "after: mean 0, std 1"
-        for level, values, colour, name, m, s in (
-            (1, moved, COLOURS[0], names[0].format(mean, std), mean, std),
-            (0, out, COLOURS[1], names[1], 0.0, 1.0),
-        ):
-            ax.axhline(level, color=GRID, lw=0.8, zorder=0)
-            ax.plot(at, level + 1.6 * bell(at, m, s), color=colour, lw=1.2)
-            ax.scatter(values.tolist(), [level] * len(values), s=70, color=colour, label=name, zorder=2)
-        ax.scatter(
-            [first, out[0]], [1, 0], s=160, facecolor="none", edgecolor=INK, label="the one that you move"
+    mean, std = x.mean().item(), x.std().item()
+    if not std > 0:
+        raise ValueError(
+            "all values are equal: their standard deviation is 0, and nothing can be divided by it"
         )
-        title = f"Example 0 at {first:.1f}: batch mean {mean:.2f}, std {std:.2f}"
-        ax.set(title=title, xlabel="value of the neuron", xlim=(-reach, reach), ylim=(-0.25, 2.4))
-        ax.set_yticks([0, 1], ["after", "before"])
-        ax.set_ylabel("batch norm")
-        ax.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", ncols=3)
-        return fig
-
-    return Explorer(draw, first=slider("example 0", -30.0, 30.0, round(x[0].item(), 1), 0.5))
+    out = (x - mean) / std
+    fig = Figure(8.6, 2.8)
+    ax = fig.add_subplot()
+    for i, (a, b) in enumerate(zip(x.tolist(), out.tolist())):
+        ax.plot([a, b], [1, 0], color=COLOURS[1] if i == 0 else MUTED, lw=1.6 if i == 0 else 0.8, zorder=1)
+        ax.text(a, 1.18, str(i), ha="center", fontsize=8, color=INK)
+    ax.scatter(
+        x.tolist(),
+        [1] * len(x),
+        s=60,
+        color=COLOURS[0],
+        label=f"before: mean {mean:.2f}, std {std:.2f}",
+        zorder=2,
+    )
+    ax.scatter(
+        out.tolist(), [0] * len(x), s=60, color=COLOURS[2], marker="s", label="after: mean 0, std 1", zorder=2
+    )
+    ax.set(
+        title="Five examples of one neuron" if len(x) == 5 else f"{len(x)} examples of one neuron",
+        xlabel="value of the neuron",
+        ylim=(-0.4, 1.7),
+    )
+    ax.set_yticks([0, 1], ["after", "before"])
+    ax.set_ylabel("batch norm")
+    ax.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", ncols=2)
+    return Explorable("batchnorm", {"values": rounded(x)}, fig)

@@ -1,38 +1,36 @@
-"""Lecture 2: a row of the bigram table, smoothed and tempered, and the names that such a table gives."""
+"""Lecture 2: the table of counts, a row of it, and a walk through it that spells a name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import numpy as np
 import torch
 
-from zth_helpers.interact.distributions import TEMPERATURES, bars, listing, warmed
-from zth_helpers.interact.explorer import Explorer, stops, text, typed
+from zth_helpers.interact.explorable import Explorable, letters
+from zth_helpers.interact.several import bars
 from zth_helpers.names import Vocabulary
-from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.data import BLUES
+from zth_helpers.plots.figure import COLOURS, Figure
 
 
-def bigram(N: torch.Tensor, vocab: Vocabulary, smoothed: Callable, sample_names: Callable) -> Explorer:
-    """One row of the bigram table, with smoothing and temperature, and the names that such a table gives.
+def counts_and_rows(N: torch.Tensor, vocab: Vocabulary, letter: str | None = None) -> Explorable:
+    """Choose a row of the counts N (V, V), smooth it, warm it, and draw a name through the table.
 
-    N (V, V) counts; smoothed(N, k) -> P (V, V); sample_names(P, n, generator) -> n names.
+    Lecture 2, 18:19 to 36:17, and smoothing at 1:00:50.
     """
-
-    def draw(letter: str, k: int, temperature: float) -> Figure:
-        letter = typed(letter, vocab, 1, "one letter, or . for the start")
-        P = warmed(smoothed(N, k), temperature)
-        names = sample_names(P, 12, torch.Generator().manual_seed(2147483647))
-        p = P[vocab.stoi[letter]]
-        title = f"What follows “{letter}”, counts + {k}, temperature {temperature:g}"
-        fig = Figure(10, 3.6)
-        left, right = fig.add_gridspec(1, 2, width_ratios=(3.2, 1))
-        bars(fig.add_subplot(left), p, vocab, title, also=(smoothed(N, 0)[vocab.stoi[letter]], "as counted"))
-        listing(fig.add_subplot(right), names, "names of such a table")
-        return fig
-
-    return Explorer(
-        draw,
-        letter=text("letter", "a" if "a" in vocab.stoi else vocab.itos[1]),
-        k=stops("added to each count", (0, 1, 3, 10, 30, 100, 300, 1000, 10_000), 0),
-        temperature=stops("temperature", TEMPERATURES, 1.0),
-    )
+    counts, names = N.long().tolist(), letters(vocab)
+    if tuple(N.shape) != (len(vocab), len(vocab)):
+        raise ValueError(
+            f"N must be ({len(vocab)}, {len(vocab)}), a row for each character; got {tuple(N.shape)}"
+        )
+    i = vocab.stoi[letter or names[min(1, len(names) - 1)]]
+    row = N[i].double()
+    fig = Figure(8.8, 4.2)
+    left, right = fig.add_gridspec(1, 2, width_ratios=(1, 1.25))
+    ax = fig.add_subplot(left)
+    ax.imshow(np.sqrt(N.double().numpy()), cmap=BLUES)
+    ax.axhspan(i - 0.5, i + 0.5, facecolor="none", edgecolor=COLOURS[3], lw=2)
+    ax.set_xticks(range(len(names)), names, fontsize=7)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.set(title="√ of the counts", xlabel="next letter", ylabel="first letter")
+    bars(fig.add_subplot(right), row / row.sum().clamp(min=1), vocab, f"What follows “{names[i]}”")
+    return Explorable("counts", {"letters": names, "counts": counts}, fig)

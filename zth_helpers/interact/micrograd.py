@@ -1,7 +1,8 @@
-"""Lecture 1: the backward pass, one node after the other; a decision boundary while it is learned."""
+"""Lecture 1: an expression to pull, backward one node after the other; two moons, learned in the page."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,25 +11,125 @@ from numpy.typing import ArrayLike
 
 from zth_helpers import moons
 from zth_helpers.graph import below, label, operation, show
-from zth_helpers.interact.explorer import Explorer, choice, slider
+from zth_helpers.interact.explorable import Explorable, rounded
 from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
 from zth_helpers.plots.micrograd import draw_points, draw_scores, score_grid
 
+FUNCTIONS = ("tanh", "exp", "log", "sin", "relu")
 
-def backward_pass(graphs: Mapping[str, object]) -> Explorer:
-    """Which node passes its gradient on, and what it adds where: `graphs` by name, each the root of Values.
 
-    A value's `_backward()` adds to the grad of the values in its `_prev`. The gradients that they hold are
-    left as they were.
+def expression(graphs: Mapping[str, Any]) -> Explorable:
+    """Pull an expression's leaves, run backward node by node: `graphs` by name, each the root of Values.
+
+    A value has data, `_prev`, `_op` ("+", "*", "**2", "tanh", "exp", "relu" …) and perhaps a label. The page
+    gets the expression as text and the leaves' values, and computes the rest. Lecture 1, 32:10 to 1:27:05.
     """
-    runs = {name: run_backward(root) for name, root in graphs.items()}
-    longest = max(len(fired) for _, fired in runs.values())
+    expressions = []
+    for name, root in graphs.items():
+        text, values = as_text(root)
+        expressions.append({"name": name, "text": text, "values": values})
+    names, fired = run_backward(next(iter(graphs.values())))
+    still = _draw_backward(names, fired[:2], len(fired) - 1)
+    return Explorable("expression", {"expressions": expressions}, still)
 
-    def draw(graph: str, step: int) -> Figure:
-        values, fired = runs[graph]
-        return _draw_backward(values, fired[: step + 1], len(fired) - 1)
 
-    return Explorer(draw, graph=choice("expression", list(runs)), step=slider("step", 0, longest - 1, 1))
+def as_text(root: Any) -> tuple[str, dict[str, float]]:
+    """A graph as "n = x*w + b; tanh(n)", which the page can read, and the data of its named leaves."""
+    order = _children_first(root)
+    uses = {
+        v: sum(u._prev.count(v) if isinstance(u._prev, tuple) else v in u._prev for u in order) for v in order
+    }
+    words: dict[Any, str] = {}
+    values: dict[str, float] = {}
+    taken: set[str] = set()
+    statements = []
+
+    def name_for(value: Any, otherwise: str) -> str:
+        name = re.sub(r"\W", "_", label(value))
+        name = name if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in FUNCTIONS else otherwise
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    for value in order:
+        children = [words[child] for child in value._prev]
+        op = operation(value)
+        if not children:
+            if label(value):
+                name = name_for(value, f"x{len(taken)}")
+                values[name] = float(value.data)
+                words[value] = name
+            else:
+                words[value] = f"({float(value.data)!r})" if value.data < 0 else f"{float(value.data)!r}"
+            continue
+        if op.startswith("**"):
+            text = f"({children[0]}**({op[2:]}))"
+        elif op.lower() in FUNCTIONS:
+            text = f"{op.lower()}({children[0]})"
+        elif op in "+-*/" and len(children) in (1, 2):
+            text = f"({children[0]} {op} {children[-1]})"
+        else:
+            raise ValueError(f"the page does not know the operation {op!r}")
+        plain = re.fullmatch(r"[A-Za-z_]\w*", label(value))
+        if value is not root and (plain or uses[value] > 1):
+            name = name_for(value, f"v{len(taken)}")
+            statements.append(f"{name} = {_outer(text)}")
+            text = name
+        words[value] = text
+    end = _outer(words[root])
+    if re.fullmatch(r"[A-Za-z_]\w*", label(root)) and label(root) not in taken:
+        end = f"{label(root)} = {end}"
+    return "; ".join([*statements, end]), values
+
+
+def _outer(text: str) -> str:
+    """Without the parentheses around all of it."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return text
+    deep = 0
+    for i, c in enumerate(text):
+        deep += (c == "(") - (c == ")")
+        if deep == 0 and i < len(text) - 1:
+            return text
+    return text[1:-1]
+
+
+def moons_playground(
+    snapshots: Sequence[Sequence[float]],
+    sizes: Sequence[int],
+    X: ArrayLike,
+    y: ArrayLike,
+    history: Sequence[tuple[float, float]],
+    alpha: float = 1e-4,
+) -> Explorable:
+    """Train the lesson's network in the page, from its first parameters, or another one.
+
+    The parameters before each step as in `moons.scores`, `sizes` of equal hidden layers; X (n, 2) and y (n,)
+    of -1 and +1 are the points, `history` the (loss, accuracy) at each snapshot. The still shows the last.
+    """
+    X, y = np.asarray(X, dtype=float), np.asarray(y)
+    if len(set(sizes[1:-1])) != 1 or sizes[0] != 2 or sizes[-1] != 1:
+        raise ValueError(f"sizes must be [2, n, …, n, 1] with hidden layers of one size, got {list(sizes)}")
+    u, v, Z = score_grid(snapshots[-1], sizes, X)
+    loss, accuracy = history[-1]
+    wrong = np.sign(moons.scores(snapshots[-1], sizes, X)) != y
+    fig = Figure(7.6, 4.2)
+    ax = fig.add_subplot()
+    draw_scores(ax, u, v, Z)
+    draw_points(ax, X, y)
+    if wrong.any():
+        ax.scatter(*X[wrong].T, label="wrong", s=110, facecolor="none", edgecolor=INK, linewidth=1.2)
+    ax.set_title(f"Before step {len(snapshots) - 1}: loss {loss:.4f}, {100 * accuracy:.0f}% right")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    data = {
+        "X": rounded(X, 17),
+        "y": y.tolist(),
+        "sizes": list(sizes),
+        "parameters": list(map(float, snapshots[0])),
+        "alpha": alpha,
+    }
+    return Explorable("moons", data, fig)
 
 
 def _children_first(root: Any) -> list:
@@ -93,7 +194,7 @@ def _draw_backward(names: dict, steps: list, last: int) -> Figure:
     fires, added, grads = steps[-1]
     at, done = places(names), {value for value, _, _ in steps}
     (left, right), (low, high) = ((min(c), max(c)) for c in zip(*at.values()))
-    fig = Figure(10, 1.3 + 0.75 * (high - low + 1))
+    fig = Figure(8.8, 1.3 + 0.75 * (high - low + 1))
     ax = fig.add_subplot()
     for value, (x, y) in at.items():
         for child in value._prev:
@@ -115,35 +216,3 @@ def _draw_backward(names: dict, steps: list, last: int) -> Figure:
     ax.set(xlim=(left - 0.5, right + 0.5), ylim=(low - 0.6, high + 0.6))
     ax.axis("off")
     return fig
-
-
-def decision_boundary(
-    snapshots: Sequence[Sequence[float]],
-    sizes: Sequence[int],
-    X: ArrayLike,
-    y: ArrayLike,
-    history: Sequence[tuple[float, float]],
-) -> Explorer:
-    """The boundary before each step, from the parameters that the network had then (see `moons.scores`).
-
-    X (n, 2) and y (n,) of -1 and +1 are the training points, `history` the (loss, accuracy) at each snapshot.
-    """
-    X, y = np.asarray(X), np.asarray(y)
-
-    def draw(step: int) -> Figure:
-        u, v, Z = score_grid(snapshots[step], sizes, X)
-        loss, accuracy = history[step]
-        wrong = np.sign(moons.scores(snapshots[step], sizes, X)) != y
-        fig = Figure(7.6, 4.2)
-        ax = fig.add_subplot()
-        draw_scores(ax, u, v, Z)
-        draw_points(ax, X, y)
-        if wrong.any():
-            ring = dict(s=110, facecolor="none", edgecolor=INK, linewidth=1.2)
-            ax.scatter(*X[wrong].T, label="wrong", **ring)
-        ax.set_title(f"before step {step}: loss {loss:.4f}, {100 * accuracy:.0f}% right")
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        return fig
-
-    last = len(snapshots) - 1
-    return Explorer(draw, step=slider("step", 0, last, last))

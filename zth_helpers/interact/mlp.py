@@ -1,84 +1,64 @@
-"""Lecture 3: what a network expects after the letters that one types, and the embedding of the letters."""
+"""Lecture 3: the embedding of the letters, and what the network expects after those that one types."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from zth_helpers.exercises.draws import entropy
-from zth_helpers.interact.distributions import bars
-from zth_helpers.interact.explorer import Explorer, slider, text, typed
+from zth_helpers.interact.explorable import Explorable, letters, pack
+from zth_helpers.interact.several import bars
 from zth_helpers.names import Vocabulary
-from zth_helpers.plots.figure import COLOURS, GRID, PAPER, Figure
+from zth_helpers.plots.figure import COLOURS, PAPER, Figure
 
 
-def next_character(predict: Callable, vocab: Vocabulary, block_size: int, start: str = "mar") -> Explorer:
-    """Type the beginning of a name, see what a trained network expects next.
+def letters_and_next(
+    net: Sequence[torch.Tensor], vocab: Vocabulary, block_size: int, start: str = "mar"
+) -> Explorable:
+    """The map of the letters with each one's nearest, and the next letter after a context that one types.
 
-    predict(X int64 (1, block_size)) -> logits (1, V).
+    net: C (V, D), W1 (block_size·D, H), b1 (H,), W2 (H, V), b2 (V,): tanh(C[X] @ W1 + b1) @ W2 + b2. The page
+    gets these arrays once and computes the rest. Lecture 3, 1:05:27 and 1:13:24.
     """
-
-    def draw(so_far: str) -> Figure:
-        so_far = typed(so_far, vocab, 20, "the beginning of a name, or dots,")
-        window = ("." * block_size + so_far)[-block_size:]
-        with torch.no_grad():
-            p = F.softmax(predict(torch.tensor([[vocab.stoi[c] for c in window]])), dim=1)[0]
-        nats = f"{entropy(p.tolist()):.2f} of at most {math.log(len(p)):.2f} nats"
-        title = f"The network sees “{window}”; entropy {nats}"
-        fig = Figure(9, 3.4)
-        bars(fig.add_subplot(), p, vocab, title)
-        return fig
-
-    return Explorer(draw, so_far=text("name so far", start))
-
-
-def embedding(C: torch.Tensor, vocab: Vocabulary) -> Explorer:
-    """Any two of the embedding's dimensions, and a letter's nearest neighbours in all of them; C (V, D)."""
-    C = C.detach().double().cpu()
-    D = C.shape[1]
-
-    def draw(letter: str, across: int, up: int) -> Figure:
-        letter = typed(letter, vocab, 1, "one letter")
-        i = vocab.stoi[letter]
-        distance = (C - C[i]).norm(dim=1)
-        order = distance.argsort(stable=True)[1:].tolist()
-        fig = Figure(10, 4.8)
-        left, right = fig.add_gridspec(1, 2, width_ratios=(1.4, 1))
-        ax = fig.add_subplot(left)
-        for j in order[:3]:
-            ax.plot(*C[[i, j]][:, [across, up]].T.tolist(), color=COLOURS[3], lw=1.5)
-        for j in range(len(vocab)):
-            kind = 3 if j == i else 1 if vocab.itos[j] in "aeiou" else 7 if j == 0 else 0
-            box = dict(boxstyle="circle,pad=0.25", facecolor=COLOURS[kind], edgecolor=PAPER)
-            ax.text(
-                *C[j, [across, up]].tolist(), vocab.itos[j], color=PAPER, ha="center", va="center", bbox=box
-            )
-        ax.update_datalim(C[:, [across, up]].numpy())
-        ax.margins(0.08)
-        ax.autoscale_view()
-        title = f"“{letter}” (gold) and its three nearest in all {D} dimensions; vowels red"
-        ax.set(title=title, xlabel=f"C[:, {across}]", ylabel=f"C[:, {up}]")
-        ax = fig.add_subplot(right)
-        nearest = order[:10]
-        away = distance[nearest].tolist()
-        ax.hlines(range(len(nearest)), 0, away, color=GRID, zorder=1)
-        ax.plot(away, range(len(nearest)), "o", color=COLOURS[0], label="distance")
-        ax.set_xlim(0.9 * min(away), 1.05 * max(away) + 1e-9)  # dots, so the axis need not begin at 0
-        ax.set_yticks(range(len(nearest)), [vocab.itos[j] for j in nearest])
-        ax.invert_yaxis()
-        ax.set(
-            title=f"distance from “{letter}”, all {D} dimensions",
-            xlabel="Euclidean distance",
-            ylabel="letter",
+    C, W1, b1, W2, b2 = (tensor.detach().double().cpu() for tensor in net)
+    V, D = C.shape
+    if len(vocab) != V or W1.shape[0] != block_size * D or W2.shape[1] != V:
+        shapes = ", ".join(f"{name} {tuple(a.shape)}" for name, a in (("C", C), ("W1", W1), ("W2", W2)))
+        raise ValueError(f"{shapes} do not fit {V} characters and a context of {block_size}")
+    start = "".join(c for c in start.lower() if c in vocab.stoi)[:20]
+    window = ("." * block_size + start)[-block_size:]
+    x = C[[vocab.stoi[c] for c in window]].view(1, -1)
+    p = F.softmax(torch.tanh(x @ W1 + b1) @ W2 + b2, dim=1)[0]
+    entropy = -(p * p.clamp(min=1e-300).log()).sum().item()
+    i = vocab.stoi.get("a", 1)
+    distance = (C - C[i]).norm(dim=1)
+    near = distance.argsort(stable=True)[1:4].tolist()
+    fig = Figure(8.8, 4)
+    left, right = fig.add_gridspec(1, 2, width_ratios=(1, 1.25))
+    ax, up = fig.add_subplot(left), min(1, D - 1)
+    for j in near:
+        ax.plot(C[[i, j], 0].tolist(), C[[i, j], up].tolist(), color=COLOURS[3], lw=2)
+    for j, c in enumerate(letters(vocab)):
+        style = "square" if c in "aeiou" else "circle"
+        box = dict(boxstyle=f"{style},pad=0.2", facecolor=COLOURS[1 if c in "aeiou" else 0], edgecolor=PAPER)
+        ax.text(
+            C[j, 0].item(), C[j, up].item(), c, color=PAPER, ha="center", va="center", fontsize=8, bbox=box
         )
-        return fig
-
-    return Explorer(
-        draw,
-        letter=text("letter", "a" if "a" in vocab.stoi else vocab.itos[1]),
-        across=slider("dimension across", 0, D - 1, 0),
-        up=slider("dimension up", 0, D - 1, 1),
+    ax.update_datalim(C[:, [0, up]].numpy())
+    ax.margins(0.08)
+    ax.autoscale_view()
+    ax.set(
+        title=f"“{vocab.itos[i]}” and its three nearest in all {D}", xlabel="C[:, 0]", ylabel=f"C[:, {up}]"
+    )
+    bars(
+        fig.add_subplot(right),
+        p,
+        vocab,
+        f"After “{window}”: entropy {entropy:.2f} of at most {math.log(V):.2f} nats",
+    )
+    arrays = {name: pack(a) for name, a in zip(("C", "W1", "b1", "W2", "b2"), (C, W1, b1, W2, b2))}
+    return Explorable(
+        "letters", {"letters": letters(vocab), "block": block_size, "start": start} | arrays, fig
     )

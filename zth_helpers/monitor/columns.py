@@ -9,6 +9,9 @@ from dataclasses import fields, is_dataclass
 import torch
 from torch import Tensor
 
+PLAIN = (Tensor, torch.nn.Parameter)
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 class Columns(dict[str, str]):
     """What samples hold, column by column: {name: layer}. A layer can have several (`name#2`, `name[1]`)."""
@@ -54,6 +57,9 @@ def tensors(output: object) -> Iterator[Tensor]:
 
 def why_unreadable(t: Tensor) -> str | None:
     """Why a tensor's numbers are not looked at, or None when they are. Integers are no surprise: ""."""
+    if type(t) in PLAIN and t.dtype in FLOATS and t.layout is torch.strided:  # nearly all: answered quickly
+        if not (t.is_nested or t.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(t)):
+            return None
     if torch._C._functorch.is_functorch_wrapped_tensor(t):
         return "a tensor inside of vmap, grad or jvp"
     if t.is_nested or t.layout != torch.strided:

@@ -297,12 +297,11 @@ class Monitor:
         if not self._skipped_by_scaler():
             self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
         self._samples.append(self._now, grad_data=ratios, **row)
-        self.output_layers = self._find_output_layers()
         if self._wants_update:
             self._take_update(update)
         if self._now % self._weights.interval == 0:
             self._sample_weights(grads)
-        self._plain.forget()
+        self._plain.forget(plain)
         return True
 
     def _there_is_something(self, ran: bool, grads: list) -> bool:
@@ -340,9 +339,11 @@ class Monitor:
             self._samples = Rows(
                 512, MEMORY, self.every, grad_data=grad_data, **self._blank(2, len(self._columns))
             )
+            self.output_layers = self._find_output_layers()
         missing = len(self._columns) - self._samples["numbers"].shape[2]
         if missing:
             self._samples.widen(2, missing, "numbers", "hist")
+            self.output_layers = self._find_output_layers()
 
     def _row(self, batch: list[tuple[str, int, Any, int | None]]) -> dict[str, np.ndarray]:
         """The numbers and histograms of a sample; `batch` has tensors, and what was reduced before."""

@@ -263,7 +263,7 @@ class ModuleWatch:
         self._hook_outputs(call, readable)
 
     def _kept(self, t: Tensor, kind: str, axis: int | None) -> object:
-        t = t.detach().as_subclass(Tensor)
+        t = t.detach() if type(t) is Tensor else t.detach().as_subclass(Tensor)
         return t.clone() if t.numel() <= SMALL else self.reduce([t], [kind], [axis])
 
     def _hook_outputs(self, call: Call, readable: list[Tensor]) -> None:
@@ -285,7 +285,8 @@ class ModuleWatch:
         if why_unreadable(gradient) is None and self._is_training():
             if self.scale is None and self.scale_of is not None:
                 self.scale = self.scale_of()
-            gradient = gradient.detach().as_subclass(Tensor)
+            gradient = gradient.detach()
+            gradient = gradient if type(gradient) is Tensor else gradient.as_subclass(Tensor)
             one.gradient = gradient if one.gradient is None else one.gradient + gradient
 
     def _is_training(self) -> bool:
@@ -301,7 +302,9 @@ class ModuleWatch:
             return True  # sharded parameters are put together for each pass: the graph does not know these
         for p in trained:
             try:
-                if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
+                with torch.enable_grad():  # torch before 2.5 finds no edge without
+                    node = get_gradient_edge(p).node
+                if torch._C._will_engine_execute_node(node):
                     return True
             except RuntimeError:  # a parameter whose gradient is asked for by autograd.grad
                 return False

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from zth_helpers.monitor.columns import why_unreadable
 
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> the integer of that size
+
 
 class ParameterWatch:
     """The parameters that a Monitor follows, and the optimizer that moves them, if it is known."""
@@ -131,9 +133,14 @@ class ParameterWatch:
     def fingerprints(self) -> np.ndarray:
         """An integer for each parameter that changes when any of its bits does; 0 where it cannot be read."""
         found = np.zeros(len(self.refs), np.int64)
+        alike: dict[tuple[torch.dtype, int], dict[int, Tensor]] = {}
         for i, ref in enumerate(self.refs):
             p = ref()
-            if p is not None and why_unreadable(p) is None and p.element_size() in (2, 4, 8):
-                bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[p.element_size()]
-                found[i] = p.detach().contiguous().view(bits).sum(dtype=torch.int64).item()
+            if p is not None and p.numel() and p.element_size() in BITS and why_unreadable(p) is None:
+                alike.setdefault((p.dtype, p.get_device()), {})[i] = p.reshape(-1)
+        for tensors in alike.values():  # all of a kind in one go: a GPU is waited for once
+            together = torch.cat(list(tensors.values()))
+            bits = together.view(BITS[together.element_size()]).cpu().numpy()
+            starts = np.cumsum([0, *(t.numel() for t in tensors.values())])[:-1]
+            found[list(tensors)] = np.add.reduceat(bits, starts, dtype=np.int64)
         return found

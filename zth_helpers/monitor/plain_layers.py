@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -54,9 +55,9 @@ class PlainWatch:
             ref() is t and version == t._version for (ref, version), t in zip(last, found)
         )
 
-    def forget(self) -> None:
+    def forget(self, taken: Sequence[tuple[str, list[Tensor]]] = ()) -> None:
         """What was taken belongs to a step that is over."""
-        for layer, found in self.taken():
+        for layer, found in taken:
             self.last[layer] = [(weakref.ref(t), t._version) for t in found]
         self.kept = {}
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 BINS = 50
@@ -40,6 +41,8 @@ def statistic(function: Callable[[np.ndarray], float]) -> Callable[[np.ndarray],
     return function
 
 
+@torch.no_grad()
+@np.errstate(invalid="ignore", over="ignore")
 def summarise(
     tensors: Sequence[Tensor | None],
     kinds: Sequence[str] = (),
@@ -56,64 +59,81 @@ def summarise(
     not, that is axis 1 of images and volumes (N, C, H, W …), else the last. What does not apply is nan, all
     of it for None and for an empty tensor. Without `histograms` all counts are 0.
 
-    Tensors of one shape are reduced together, and by numpy: at a batch of 32 the time goes into the number
+    Tensors of one shape are reduced together, mostly by numpy: at a batch of 32 the time goes into the number
     of calls, and one of numpy's costs a fifth of one of torch's.
     """
-    numbers = np.full((len(tensors), len(FIELDS) + len(extra)), np.nan, np.float32)
-    counts = np.zeros((len(tensors), BINS), np.int32)
+    n = len(tensors)
+    numbers = np.full((n, len(FIELDS) + len(extra)), np.nan, np.float32)
+    there = {i: t for i, t in enumerate(tensors) if t is not None and t.numel()}
     groups: dict[tuple, list[int]] = {}
-    for i, t in enumerate(tensors):
-        if t is not None and t.numel():
-            groups.setdefault((t.shape, t.dtype), []).append(i)
-    for (shape, _), rows in groups.items():
-        flat = np.concatenate([_array(tensors[i]) for i in rows]).reshape(len(rows), -1)
-        block = np.full((len(rows), numbers.shape[1]), np.nan, np.float32)
+    for i, t in there.items():
+        groups.setdefault((t.shape, t.dtype, t.get_device()), []).append(i)
+    blocks = [(rows, _as_array(torch.stack([there[i] for i in rows]))) for rows in groups.values()]
+    lo, hi, mean, square, size = np.zeros((5, n))
+    for rows, block in blocks:
+        size[rows] = block.shape[1]
+        lo[rows], hi[rows] = np.minimum.reduce(block, 1), np.maximum.reduce(block, 1)
+        mean[rows] = np.add.reduce(block, 1) / block.shape[1]
+        _look_at_units(numbers, block, rows, there[rows[0]].shape, kinds, axes)
         for j, function in enumerate(extra, len(FIELDS)):
-            block[:, j] = [function(one.astype(np.float32)) for one in flat]
-        if kinds:
-            wanted = [(kinds[j], axes[j] if axes else None) if j < len(kinds) else ("", None) for j in rows]
-            for kind, axis in {w for w in wanted if w[0] in FLAT}:
-                chosen = [i for i, w in enumerate(wanted) if w == (kind, axis)]
-                shares = _flat_shares(flat[chosen].reshape(-1, *shape), kind, axis)
-                block[chosen, SATURATED : DEAD + 1] = shares
-        lo, hi = np.minimum.reduce(flat, 1), np.maximum.reduce(flat, 1)
-        odd = [
-            i
-            for i, (a, b) in enumerate(zip(lo.tolist(), hi.tolist()))
-            if not (1e-12 < b - a < 1e15 or a == b)
-        ]
-        flat[odd] = lo[odd] = hi[odd] = 0  # nan, inf, or squares beyond float32: below, one by one
-        mean = np.add.reduce(flat, 1) / flat.shape[1]
-        flat -= mean[:, None]
-        square = np.einsum("ij,ij->i", flat, flat)
+            numbers[rows, j] = [function(one.astype(np.float32)) for one in block]
+    # Not finite, or squares beyond float32: these are replaced by zeros here, and looked at one by one below.
+    spread = hi - lo
+    usual = np.isfinite(mean) & ((spread == 0) | (spread > 1e-12) & (spread < 1e15))
+    odd = np.flatnonzero(~usual).tolist()
+    lo[odd] = hi[odd] = mean[odd] = spread[odd] = 0
+    scale = np.float32(BINS - 1e-4) / np.maximum(spread, 1e-30).astype(np.float32)  # largest: in the last bin
+    shift_and_scale = np.array([mean, lo - mean, scale])
+    first_bin = np.arange(0, n * BINS, BINS, dtype=np.int32)
+    bins = np.empty(int(size.sum()) if histograms else 0, np.int32)  # of each value, counted in one go
+    done = 0
+    for rows, block in blocks:
+        if odd:
+            block[~usual[rows]] = 0
+        centre, low, factor = shift_and_scale[:, rows, None].astype(block.dtype)
+        block -= centre
+        square[rows] = np.matmul(block[:, None], block[:, :, None]).ravel()  # each row's dot product
         if histograms:
-            flat -= (lo - mean)[:, None]
-            flat *= ((BINS - 1e-4) / np.maximum(hi - lo, 1e-30)).astype(flat.dtype)[:, None]  # hi: last bin
-            index = flat.astype(np.int32)
-            index += np.arange(0, len(rows) * BINS, BINS, dtype=np.int32)[:, None]
-            counts[rows] = np.bincount(index.ravel(), minlength=len(rows) * BINS).reshape(-1, BINS)
-        block[:, MEAN], block[:, LO], block[:, HI], block[:, NONFINITE] = mean, lo, hi, 0
-        if flat.shape[1] > 1:
-            block[:, STD] = np.sqrt(square / (flat.shape[1] - 1))
-        numbers[rows] = block
-        for i in odd:
-            numbers[rows[i]], counts[rows[i]] = _carefully(tensors[rows[i]], block[i], histograms)
+            block -= low
+            block *= factor
+            part = bins[done : (done := done + block.size)].reshape(block.shape)
+            np.add(block.astype(np.int32), first_bin[rows, None], out=part)
+    numbers[:, MEAN], numbers[:, LO], numbers[:, HI], numbers[:, NONFINITE] = mean, lo, hi, 0
+    numbers[:, STD] = np.sqrt(square / np.where(size > 1, size - 1, np.nan))
+    numbers[size == 0] = np.nan
+    counts = torch.bincount(torch.from_numpy(bins), minlength=n * BINS).numpy().reshape(n, BINS)
+    for i in odd:
+        numbers[i], counts[i] = _carefully(there[i], numbers[i], histograms)
     return numbers, counts
 
 
-def _array(t: Tensor) -> np.ndarray:
-    t = t.detach()
-    return (t.float() if t.element_size() < 4 else t).cpu().numpy().reshape(-1)  # numpy has no bfloat16
+def _look_at_units(
+    numbers: np.ndarray,
+    block: np.ndarray,
+    rows: list[int],
+    shape: tuple[int, ...],
+    kinds: Sequence[str],
+    axes: Sequence[int | None],
+) -> None:
+    """SATURATED and DEAD of those rows of a block that are of a kind with a flat part."""
+    alike: dict[tuple[str, int | None], list[int]] = {}
+    for k, i in enumerate(rows):
+        if i < len(kinds) and kinds[i] in FLAT:
+            alike.setdefault((kinds[i], axes[i] if axes else None), []).append(k)
+    for (kind, axis), chosen in alike.items():
+        flat = FLAT[kind](block[chosen].reshape(-1, *shape))
+        units = (1 if len(shape) > 3 else len(shape) - 1) if axis is None else axis
+        examples = tuple(a for a in range(1, flat.ndim) if a != units + 1)
+        at = [rows[k] for k in chosen]
+        often = np.add.reduce(flat, examples, dtype=np.int32).reshape(len(chosen), -1)  # of each unit
+        dead = (often == flat[0].size // often.shape[1]).mean(1) if examples else np.nan
+        numbers[at, DEAD] = dead
+        numbers[at, SATURATED] = dead if kind == "ReLU" else often.sum(1) / flat[0].size
 
 
-def _flat_shares(x: np.ndarray, kind: str, axis: int | None) -> np.ndarray:
-    """(saturated, dead) of n tensors whose units lie on `axis` of each."""
-    flat = FLAT[kind](x)
-    units = (1 if x.ndim > 4 else x.ndim - 2) if axis is None else axis
-    examples = tuple(a for a in range(1, x.ndim) if a != units + 1)
-    dead = flat.all(examples).mean(1) if examples else np.full(len(x), np.nan)
-    saturated = [np.count_nonzero(one) / one.size for one in flat]
-    return np.stack([dead if kind == "ReLU" else saturated, dead], 1)
+def _as_array(stacked: Tensor) -> np.ndarray:
+    stacked = stacked.view(len(stacked), -1)
+    return (stacked.float() if stacked.element_size() < 4 else stacked).cpu().numpy()  # numpy has no bfloat16
 
 
 def _carefully(t: Tensor, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:

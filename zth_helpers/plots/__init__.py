@@ -20,7 +20,7 @@ from zth_helpers.plots.data import (
     saturation_image,
 )
 from zth_helpers.plots.diagrams import shape_flow, you_are_here
-from zth_helpers.plots.figure import Figure
+from zth_helpers.plots.figure import Figure, ramp
 from zth_helpers.plots.micrograd import (
     decision_boundary,
     tangents,
@@ -63,6 +63,7 @@ __all__ = [
     "losses_and_floors",
     "mlp_network",
     "one_hot_image",
+    "ramp",
     "recipes",
     "row_bars",
     "saturation_image",

@@ -18,7 +18,7 @@ def histograms(panels: Mapping[str, Tensor], bins: int = 60, reach: float | None
         ax = fig.add_subplot(1, len(panels), place)
         edge = float(x.abs().max()) or 1.0
         counts, edges = torch.histogram(x, bins, range=(-edge, edge))
-        ax.stairs(counts.tolist(), edges.tolist(), fill=True, color=COLOURS[(place - 1) % len(COLOURS)])
+        ax.stairs(counts.tolist(), edges.tolist(), fill=True, color=COLOURS[0])
         ax.set(title=f"{title}\nmean {x.mean():+.2f}, std {x.std():.2f}", xlabel="value")
         ax.set_ylabel("count" if place == 1 else "")
         if reach:

@@ -19,7 +19,7 @@ from zth_helpers.names import Vocabulary
 from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure
 from zth_helpers.text import table
 
-BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a9c8ea", COLOURS[0], "#12385f"])
+BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a3c5ef", COLOURS[0], "#0b3566"])
 VOWELS = "aeiou"
 
 
@@ -75,28 +75,32 @@ def bigram_heatmap(N: ArrayLike, vocab: Vocabulary) -> Figure:
     N = N.astype(np.int64)
     V, total = len(letters), int(N.sum())
     title = f"{total:,} bigrams, {np.count_nonzero(N):,} of {V * V:,} pairs occur"
-    fig = Figure(max(0.5 * V + 0.5, 4), max(0.5 * V + 0.8, 4), _read_heatmap)
+    fig = Figure(min(max(0.35 * V, 4), 9.4), min(max(0.25 * V + 0.5, 4), 6.8), _read_heatmap)  # fits a screen
     ax = fig.add_subplot()
     norm = PowerNorm(0.5, vmin=0, vmax=max(N.max(), 1))
-    ax.imshow(N, cmap=BLUES, norm=norm)
-    size = 10 if N.max() < 10_000 else 8
+    ax.imshow(N, cmap=BLUES, norm=norm, aspect="auto")
+    large, small = (7, 5.5) if V > 12 else (11, 10)
+    small = small if N.max() < 10_000 else 0.8 * small
     for i, j in np.ndindex(V, V) if V <= 64 else ():  # beyond that nobody reads cells
         dark, zero = norm(N[i, j]) > 0.55, N[i, j] == 0
         colour = PAPER if dark else "#a5aaa2" if zero else INK
         pair = letters[i] + letters[j]
-        for text, y, points, va in ((pair, i - 0.06, 11, "bottom"), (f"{N[i, j]}", i + 0.06, size, "top")):
+        for text, y, points, va in (
+            (pair, i + 0.02, large, "bottom"),
+            (f"{N[i, j]}", i + 0.06, small, "top"),
+        ):
             label = ax.text(j, y, text, ha="center", va=va, fontsize=points, color=colour)
             label.set_in_layout(False)  # the layout would measure all of them, slowly, for nothing
-    ax.set_xticks(range(V), letters, fontsize=12)
-    ax.set_yticks(range(V), letters, fontsize=12)
+    ax.set_xticks(range(V), letters, fontsize=10)
+    ax.set_yticks(range(V), letters, fontsize=10)
     ax.set_xticks(np.arange(V + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(V + 1) - 0.5, minor=True)
     ax.grid(which="minor", color=GRID, linewidth=0.6)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(f"{title} (colour: √count)", fontsize=15, pad=10)
-    ax.set_xlabel("next character", fontsize=13)
-    ax.set_ylabel("first character", fontsize=13)
+    ax.set_title(f"{title} (colour: √count)", fontsize=12)
+    ax.set_xlabel("next character")
+    ax.set_ylabel("first character")
     return fig
 
 

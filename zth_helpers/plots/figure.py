@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.container import BarContainer
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -17,8 +19,11 @@ from matplotlib.patches import StepPatch
 
 from zth_helpers.text import table
 
-INK, PAPER, GRID = "#22262b", "#fcfcfa", "#d9dcd6"
-COLOURS = ("#2a6fbb", "#d1495b", "#3a8f5c", "#c98a1b", "#7a5ba8", "#3d9aa8", "#8a6552", "#6b7280")
+INK, PAPER, GRID, MUTED = "#22262b", "#fcfcfa", "#d9dcd6", "#63696f"
+# Six categories at most, told apart with red-green blindness too; whoever needs more uses markers and dashes.
+COLOURS = ("#136fd7", "#ae2d35", "#23686c", "#be8800", "#2e1986", "#489da2")
+DEPTH = LinearSegmentedColormap.from_list("depth", ["#1a1148", "#1f5a86", "#2f8f7a", "#c8b92f"])  # ordered
+DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), "-.", ":", (0, (7, 2, 1.5, 2, 1.5, 2)))
 DPI = 100  # of the picture as it is shown; its file has twice as many
 MOST_TEXTS = 80  # labels of one plot that are read out; more of them say nothing
 
@@ -70,8 +75,20 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
         """What a notebook shows, and how wide: half of the picture's own pixels."""
-        data = {"image/png": self.png(), "text/plain": str(self)}
-        return data, {"image/png": {"width": round(self.get_figwidth() * DPI)}}
+        twin = str(self)
+        data = {"image/png": self.png(), "text/plain": twin}
+        return data, {"image/png": {"width": round(self.get_figwidth() * DPI), "alt": alternative(twin)}}
+
+
+def alternative(twin: str) -> str:
+    """The alternative text of a picture: the first line of its twin that says something."""
+    first = next((line.strip() for line in twin.splitlines() if line.strip()), "figure")
+    return first if len(first) <= 200 else f"{first[:199]}…"
+
+
+def ramp(i: int, n: int) -> str:
+    """The colour of the i-th of n layers: ordered, from dark to light, as depth is."""
+    return to_hex(DEPTH(i / max(n - 1, 1)))
 
 
 def read_aloud(fig: matplotlib.figure.Figure) -> str:
@@ -88,15 +105,23 @@ def _read_axes(ax: Axes) -> Iterator[str]:
         yield title
     if ax.axison and (ax.get_xlabel() or ax.get_ylabel()):
         yield f"x: {ax.get_xlabel() or '–'}; y: {ax.get_ylabel() or '–'}"
-    rows = [row for line in ax.lines if (row := _line_row(line)) is not None]
-    if rows:
-        yield table(("line", "points", "first", "middle", "last", "lowest", "highest"), rows)
+    lines = [line for line in ax.lines if _says_something(line)]
+    if lines and ax.get_ylabel() == "density":
+        yield table(
+            ("line", "points", "from", "centre", "spread", "to"), [_density_row(line) for line in lines]
+        )
+    elif lines:
+        header = ("line", "points", "first", "middle", "last", "lowest", "highest")
+        yield table(header, [_line_row(line) for line in lines])
     for container in ax.containers:
         if isinstance(container, BarContainer):
             yield _read_bars(ax, container)
     for patch in ax.patches:
         if isinstance(patch, StepPatch):
-            yield f"{_named(patch, 'steps')}: {_some(patch.get_data().values)}"
+            values, edges, _ = patch.get_data()
+            low, centre, spread, high = _distribution(edges, (edges[1:] + edges[:-1]) / 2, values)
+            reach = f"{len(values)} bins from {low:.3g} to {high:.3g}"
+            yield f"{_named(patch, 'histogram')}: {reach}, centre {centre:.3g}, spread {spread:.3g}"
     for image in ax.images:
         values = _floats(image.get_array())
         size = "×".join(map(str, values.shape[:2]))
@@ -121,15 +146,34 @@ def _read_axes(ax: Axes) -> Iterator[str]:
             yield f"- {entry.get_text()}"
 
 
-def _line_row(line: Line2D) -> list | None:
-    if str(line.get_label()).startswith("_") and len(line.get_ydata(orig=False)) < 3:
-        return None  # a line for reference, such as an axis
+def _says_something(line: Line2D) -> bool:
+    """Not so a line for reference, such as an axis."""
+    y = _floats(line.get_ydata(orig=False))
+    return bool(np.isfinite(y).any()) and not (str(line.get_label()).startswith("_") and len(y) < 3)
+
+
+def _line_row(line: Line2D) -> list:
     y = _floats(line.get_ydata(orig=False))
     finite = y[np.isfinite(y)]
-    if not len(finite):
-        return None
     ends = [float(y[i]) for i in (0, len(y) // 2, -1)]
     return [_named(line, ""), len(y), *ends, float(finite.min()), float(finite.max())]
+
+
+def _density_row(line: Line2D) -> list:
+    x = _floats(line.get_xdata(orig=False))
+    low, centre, spread, high = _distribution(x, x, _floats(line.get_ydata(orig=False)))
+    return [_named(line, ""), len(x), *(float(f"{v:.3g}") for v in (low, centre, spread, high))]
+
+
+def _distribution(ends: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[float, float, float, float]:
+    """From, mean, deviation and to, of what is drawn. A value at the border of two bins falls into either, by
+    the last bit of a rounding: that can be seen in the height of a bin, and not in these."""
+    share = weights / weights.sum()
+    mean = float(share @ x)
+    std = float(share @ (x - mean) ** 2) ** 0.5
+    if std > 0:  # a mean near 0 is the rest of a difference: it has no three digits
+        mean = round(mean, 2 - math.floor(math.log10(std)))
+    return float(ends[0]), mean + 0.0, std, float(ends[-1])
 
 
 def _read_bars(ax: Axes, bars: BarContainer) -> str:
@@ -150,10 +194,6 @@ def _named(artist: Any, otherwise: str) -> str:
 def _floats(values: Any) -> np.ndarray:
     """As floats, with nan where they are masked."""
     return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
-
-
-def _some(values: np.ndarray) -> str:
-    return ", ".join(f"{v:.4g}" for v in _evenly(np.asarray(values, dtype=float), 12))
 
 
 def _evenly(values: np.ndarray, most: int) -> np.ndarray:

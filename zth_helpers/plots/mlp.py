@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
+from zth_helpers.plots.figure import COLOURS, GRID, INK, MUTED, Figure
 
 
 def mlp_network(context: Sequence[str], V: int, n_embd: int, n_hidden: int) -> Figure:
@@ -25,7 +25,7 @@ def mlp_network(context: Sequence[str], V: int, n_embd: int, n_hidden: int) -> F
     ]
     arrows: list[tuple] = [((x, 0), (x, 1)) for x in range(k)] + [((x, 1), (middle, 2)) for x in range(k)]
     for start, end in [*arrows, ((middle, 2), (middle, 3)), ((middle, 3), (middle, 4))]:
-        style = {"arrowstyle": "->", "color": COLOURS[7], "shrinkA": 15, "shrinkB": 15}
+        style = {"arrowstyle": "->", "color": MUTED, "shrinkA": 15, "shrinkB": 15}
         ax.annotate("", end, start, arrowprops=style)
     for x, y, text, colour in boxes:
         frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour, "linewidth": 1.6}

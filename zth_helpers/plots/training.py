@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,9 +17,9 @@ from matplotlib.lines import Line2D
 
 from zth_helpers.monitor import Monitor
 from zth_helpers.monitor.statistics import FLAT
-from zth_helpers.plots.figure import COLOURS, INK, Figure
+from zth_helpers.plots.figure import DASHES, INK, Figure, ramp
 
-MOST_LINES = 8  # as many as there are colours; of a deeper network evenly chosen ones are drawn
+MOST_LINES = 8  # of a deeper network evenly chosen ones are drawn
 Monitors = Monitor | Mapping[str, Monitor]
 
 
@@ -98,14 +99,52 @@ def draw_histograms(ax: Axes, m: Monitor, what: str, at: int = -1) -> tuple[floa
     `what`: "outputs", "gradients" or "parameter_grads", as the Monitor calls them.
     """
     seen, reach = getattr(m, what), []
-    for colour, i in _lines(shown(m, what, at)):
+    for style, i in _lines(shown(m, what, at)):
         edges, hist = seen.edges[at, i].astype(float), seen.hist[at, i]
         width = max(edges[1] - edges[0], 1e-12)
         density, label = hist / hist.sum() / width, _histogram_label(m, what, at, i)
-        ax.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, lw=1.1, label=label)
+        ax.plot((edges[1:] + edges[:-1]) / 2, density, lw=1.3, label=label, **style)
         mean, std = float(seen.mean[at, i]), max(float(seen.std[at, i]), width)
         reach.append((max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)))
     return (min(lo for lo, _ in reach), max(hi for _, hi in reach)) if reach else None
+
+
+def histogram_lines(m: Monitor, what: str, bins: int = 40) -> list[dict[str, Any]]:
+    """The lines of `draw_histograms` for the last sample as numbers: the density over about 40 bins."""
+    seen, lines = getattr(m, what), []
+    for _, i in _lines(shown(m, what)):
+        edges, hist = seen.edges[-1, i].astype(float), seen.hist[-1, i].astype(float)
+        merge = -(-len(hist) // bins)
+        whole = np.concatenate([hist, np.zeros(-len(hist) % merge)]).reshape(-1, merge).sum(1)
+        width = max(edges[1] - edges[0], 1e-12)
+        mean, std = float(seen.mean[-1, i]), max(float(seen.std[-1, i]), width)
+        ends = [edges[0], edges[0] + len(whole) * merge * width]
+        ends += [max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)]
+        density = [float(f"{v:.4g}") for v in whole / hist.sum() / (merge * width)]
+        names = dict(zip(("from", "to", "low", "high"), (float(v) for v in ends)))
+        lines.append({"name": _short_label(m, what, i), "density": density} | names)
+    return lines
+
+
+def _short_label(m: Monitor, what: str, i: int) -> str:
+    name, std = m.layer_names[i], float(getattr(m, what).std[-1, i])
+    flat = float(m.outputs.saturated[-1, i])
+    if what == "outputs" and flat == flat:
+        word = "dead" if m.layer_kinds[i] == "ReLU" else "sat."
+        return f"{name}: {std:.2f}, {word} {flat:.0%}"
+    return f"{name}: std {std:.2g}"
+
+
+def update_lines(m: Monitor, points: int) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Steps, and for each weight its name and log10 of update:data there, thinned to about so many points."""
+    ratios = m.update_data
+    thin = slice(None, None, max(1, -(-len(ratios) // points)))
+    few = ratios[thin]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.log10(few)
+    weights = [i for i in _weights(m) if np.isfinite(few[:, i]).any()]
+    named = [(f"{m.parameter_names[i]} {_shape(m, i)}", log[:, i]) for _, i in _lines(weights)]
+    return m.update_steps[thin], named
 
 
 def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
@@ -114,9 +153,9 @@ def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
         log = np.log10(m.update_data)
     weights = [i for i in _weights(m) if np.isfinite(m.update_data[:, i]).any()]
     thin = slice(None, None, max(1, len(log) // points) if points else None)
-    for colour, i in _lines(weights):
+    for style, i in _lines(weights):
         label = f"{m.parameter_names[i]} {_shape(m, i)}"
-        ax.plot(m.update_steps[thin], log[thin, i], color=colour, lw=0.9, label=label)
+        ax.plot(m.update_steps[thin], log[thin, i], lw=1.0, label=label, **style)
     ax.axhline(-3, color=INK, lw=1.2, ls="--", label="_about −3 is healthy")
     return bool(weights)
 
@@ -139,7 +178,7 @@ def _histogram_label(m: Monitor, what: str, at: int, i: int) -> str:
         ratio = float(m.grad_data[np.abs(m.steps - m.weight_steps[at]).argmin(), i])
         return f"{m.parameter_names[i]} {_shape(m, i)}: std {std:.1e}, grad:data {ratio:.1e}"
     if what == "gradients":
-        return f"{m.layer_names[i]}: mean {mean + 0.0:+.1e}, std {std:.1e}"
+        return f"{m.layer_names[i]}: mean {f'{mean:+.1e}' if mean else '0'}, std {std:.1e}"
     saturated = float(m.outputs.saturated[at, i])
     word = "dead" if m.layer_kinds[i] == "ReLU" else "saturated"
     flat = "" if saturated != saturated else f", {word} {saturated:.1%}"
@@ -223,12 +262,13 @@ def _legends(figure: Figure, axes: list[Axes], lines: list[list[Line2D]]) -> Non
         ax.legend(found, [line.get_label() for line in found], loc="upper center", **style)
 
 
-def _lines(chosen: list[int]) -> list[tuple[str, int]]:
-    """Colours for at most MOST_LINES of them, evenly over the depth."""
+def _lines(chosen: list[int]) -> list[tuple[dict[str, Any], int]]:
+    """Styles for at most MOST_LINES of them, evenly over the depth: an ordered ramp, and dashes."""
     if not chosen:
         return []
     picked = sorted({chosen[round(k)] for k in np.linspace(0, len(chosen) - 1, min(MOST_LINES, len(chosen)))})
-    return list(zip(COLOURS, picked))
+    styles = [dict(color=ramp(k, len(picked)), ls=DASHES[k % len(DASHES)]) for k in range(len(picked))]
+    return list(zip(styles, picked))
 
 
 def _activations(m: Monitor) -> list[int]:

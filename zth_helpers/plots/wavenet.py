@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
+from zth_helpers.plots.figure import COLOURS, DASHES, GRID, INK, Figure
 from zth_helpers.text import table
 
 FAINT = "#b9bfc6"
@@ -82,9 +82,10 @@ def recipes(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """The dev loss of several recipes over their seconds of training; a curve holds (seconds, dev)."""
     fig = Figure(8.5, 3.6)
     ax = fig.add_subplot()
-    for (name, curve), colour, marker in zip(curves.items(), COLOURS, "osv^Dxp*"):
+    for i, (name, curve) in enumerate(curves.items()):
         seconds, dev = zip(*curve)
-        ax.plot(seconds, dev, color=colour, marker=marker, ms=4, lw=1.2, label=name)
+        style = dict(color=COLOURS[i % 6], marker="osv^Dxp*"[i % 8], ls=DASHES[i // 6 % 6])
+        ax.plot(seconds, dev, ms=4, lw=1.2, label=name, **style)
     ax.grid(color=GRID, linewidth=0.6)
     ax.set(title="What training time buys", xlabel="seconds of training", ylabel="dev loss (nats)")
     ax.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
