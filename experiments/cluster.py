@@ -43,11 +43,11 @@ def space(model: str) -> dict[str, Any]:
     return found
 
 
-def trainable(params: dict[str, Any], model: str, fixed: dict[str, Any], device: str) -> None:
+def trainable(params: dict[str, Any], model: str, fixed: dict[str, Any], device: str, out: str) -> None:
     """One trial in a Ray worker: reports the dev loss at each check, so that Ray can give it up."""
     settings.be_quiet()
     config = complete(model=model, **suggest(FixedTrial(params), model), **fixed)
-    line = run(config, Path.cwd(), device, lambda step, dev: tune.report({"dev": dev, "step": step}))
+    line = run(config, Path(out), device, lambda step, dev: tune.report({"dev": dev, "step": step}))
     where = ray.get_runtime_context().get_node_id()
     tune.report({"dev": line["dev"] or float("inf"), "run": line["name"], "state": line["state"], "node": where})
 
@@ -57,7 +57,7 @@ def search(model: str, fixed: dict, trials: int, out: Path, device: str = "cpu",
     ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(trainable, model=model, fixed=fixed, device=device),
+            tune.with_parameters(trainable, model=model, fixed=fixed, device=device, out=str(out.resolve())),
             {"cpu": 1, "gpu": 1 if device.startswith("cuda") else 0},
         ),
         param_space=space(model),
