@@ -52,7 +52,9 @@ def stored(notebook: nbformat.NotebookNode) -> list[str]:
     numbers of a cell that is not compared are those of the author's processor, and are left out.
     """
     return [
-        re.sub(r"\d+\.\d+", "…", line) if "nbval-ignore-output" in cell.metadata.get("tags", []) else line
+        re.sub(r"\d+\.\d+|\d+e-?\d+", "…", line)
+        if "nbval-ignore-output" in cell.metadata.get("tags", [])
+        else line
         for cell in measuring_cells(notebook)
         for output in cell.outputs
         if any(call in cell.source for call in MEASURES) or "budget(" in cell.source
