@@ -27,7 +27,7 @@ VIDEOS = {
 MOST_CODE_LINES = {1: 420, 2: 320, 3: 260, 4: 480, 5: 400, 6: 320}
 HEADING = re.compile(r"## (\d+) · (.+?)(?: \[▶ ([\d:]+)\]\(https://youtu\.be/([\w-]+)\?t=(\d+)\)| \(ours\))")
 UNNUMBERED = ("Recap", "Questions", "Where next")
-TAGS = re.compile(r"nbval-ignore-output|raises-exception|fig:\d\d_\w+")
+TAGS = re.compile(r"launch|nbval-ignore-output|raises-exception|fig:\d\d_\w+")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
@@ -79,6 +79,15 @@ def test_stored_as_one_run_from_top_to_bottom(path):
     for cell in cells:
         assert cell.source.strip(), f"cell {cell.execution_count} is empty"
         assert set(cell.metadata) <= set(runner.KEPT_CELL_METADATA)
+
+
+@each
+def test_the_first_cell_installs_what_is_missing(path):
+    """The same in each notebook, and silent where the course is installed."""
+    first, *others = code_cells(path)
+    assert first.metadata.get("tags") == ["launch"] and first.outputs == []
+    assert first.source == code_cells(LESSONS[0])[0].source
+    assert not [cell for cell in others if "launch" in cell.metadata.get("tags", [])]
 
 
 @each
@@ -242,7 +251,8 @@ def test_headings_stand_alone_and_in_the_contents(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_a_lesson_is_short(path):
-    lines = [line.strip() for cell in code_cells(path) for line in cell.source.splitlines()]
+    cells = [cell for cell in code_cells(path) if "launch" not in cell.metadata.get("tags", [])]
+    lines = [line.strip() for cell in cells for line in cell.source.splitlines()]
     count = sum(bool(line) and not line.startswith("#") for line in lines)
     assert count <= MOST_CODE_LINES[int(path.name[:2])]
 

@@ -42,12 +42,14 @@ class _Answer:
 
 
 def progress(which: str = "all", root: Path = ROOT) -> int:
-    """Prints which exercises of a lesson, or of all, are solved, and which comes next. 2 for no such"
-    " lesson."""
-    from zth_helpers.course import own_copies, work_folder
+    """Prints which exercises of a lesson, or of all, are solved, and which comes next.
+
+    Gives 2 where there is no such lesson.
+    """
+    from zth_helpers.course import work_folder
 
     try:
-        chosen = {path.stem for path in own_copies.lectures(which, root)}
+        chosen = {path.stem for path in work_folder.lectures(which, root)}
     except ValueError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 2
@@ -77,8 +79,8 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
         for gone in set(known) - set(names):
             del known[gone]
         verdicts = {name: known.get(name) if name in answers else None for name in names}
-        solved = sum(v is not None and v["state"] == "right" for v in verdicts.values())
-        lines.append(f"{path.stem}: {solved} of {len(names)} solved")
+        right = sum(v is not None and v["state"] == "right" for v in verdicts.values())
+        lines.append(f"{path.stem}: {right} of {len(names)} solved")
         for name, found in verdicts.items():
             state = found["state"] if found else "not tried yet"
             title = found["title"] if found else f"{name} (its check is not in your notebook)"
@@ -89,12 +91,16 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
     _write(root / "work" / KEPT, kept)
     print("\n".join([*lines, following or "all solved"]))
     if (root / "notebooks" / "welcome.md").exists():
-        counts = {
-            stem: sum(verdict["state"] == "right" for verdict in verdicts.values())
-            for stem, verdicts in kept.items()
-        }
-        work_folder.write_welcome(counts, root)
+        work_folder.write_welcome(solved(root), root)
     return 0
+
+
+def solved(root: Path = ROOT) -> dict[str, int]:
+    """{lesson: how many of its exercises were right when they were last looked at}."""
+    kept = _read(root / "work" / KEPT)
+    return {
+        name: sum(one["state"] == "right" for one in verdicts.values()) for name, verdicts in kept.items()
+    }
 
 
 def _code(path: Path) -> list[str]:

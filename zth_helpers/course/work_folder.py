@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from zth_helpers.course import progress
 from zth_helpers.settings import ROOT
 
 RECORD = ".copied.json"  # {notebook: digest of the version of the course that was copied}
@@ -75,6 +76,43 @@ def update(which: str, root: Path = ROOT) -> list[str]:
     return [*lines, f"✓ work/{name} is the course's version"]
 
 
+def lectures(which: str, root: Path = ROOT) -> list[Path]:
+    """The notebooks of one lecture ("3", "03", "mlp" or "03_mlp") or of "all": lesson and exercises.
+
+    Raises ValueError that lists what there is.
+    """
+    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    wanted = which.strip().lower().removesuffix(".ipynb")
+    chosen = [p for p in lessons if wanted == "all" or wanted in _spellings(p.stem)]
+    if not chosen:
+        there = ", ".join(f"{int(p.name[:2])} ({p.stem[3:]})" for p in lessons)
+        raise ValueError(f"there is no lecture {which!r}; there are {there}, and `all`")
+    return [q for p in chosen for q in (p, p.parent / "exercises" / p.name) if q.exists()]
+
+
+def _spellings(stem: str) -> set[str]:
+    number, _, name = stem.partition("_")
+    return {stem, number, str(int(number)), name, name.replace("_", " "), name.replace("_", "-")}
+
+
+def start(which: str, root: Path = ROOT) -> int:
+    """Lays out work/ and says which of its notebooks to open for a lecture; 2 for no such lecture."""
+    try:
+        chosen = lectures(which, root)
+    except ValueError as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 2
+    if failed := main(root=root):
+        return failed
+    mine = [root / "work" / path.relative_to(root / "notebooks") for path in chosen]
+    print("Yours to edit, kept when the course is updated:", *(f"  {path}" for path in mine), sep="\n")
+    print(
+        f"Open them with `make lab` in {root}, or from anywhere with `jupyter lab` and the path.\n"
+        f"For a fresh copy (yours is kept aside): python -m zth_helpers update {chosen[0].stem}"
+    )
+    return 0
+
+
 def write_welcome(solved: Mapping[str, int], root: Path = ROOT) -> Path:
     """work/welcome.md: the course's welcome page, with how many exercises of each lesson are solved.
 
@@ -96,7 +134,7 @@ def main(which: str | None = None, root: Path = ROOT) -> int:
     """The commands `copies` and `update`; 1, and a line that says why, where the folder cannot be written."""
     try:
         lines = lay_out(root) if which is None else update(which, root)
-        write_welcome({}, root)
+        write_welcome(progress.solved(root), root)
     except (OSError, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
