@@ -74,8 +74,8 @@ LINE = "# ---- below this line nothing is written over ----\n"
 
 
 def assignment(master: nbformat.NotebookNode, lesson: str, key: int) -> nbformat.NotebookNode:
-    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests"
-    " with points."""
+    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests
+    with points."""
     notebook = normalise(nbformat.from_dict(master))
     exercises = importlib.import_module(f"zth_helpers.exercises.{lesson}")
     for cell in notebook.cells:

@@ -29,6 +29,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from PIL import Image
 
+from zth_helpers.interact import MIME, page_html
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 SOURCE, SITE, MODULES = BUILD / "site-source", BUILD / "site", BUILD / "node_modules"
@@ -103,12 +105,16 @@ def staged(notebook: nbformat.NotebookNode, page: Path, known: set[str]) -> nbfo
     """The notebook for the site: its pictures as files, its links, and the hints of its exercises."""
     cells, pictures = [], 0
     for cell in notebook.cells:
+        if "launch" in cell.metadata.get("tags", []):
+            continue
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = relinked(cell.source, page, known)
             continue
         for output in cell.get("outputs", []):
             if picture := _picture(output, page, pictures):
+                if explorable := output.data.get(MIME):  # it computes in the page
+                    picture = f"{page_html(explorable)}<noscript>{picture}</noscript>"
                 output.data, output.metadata, pictures = {"text/html": picture}, {}, pictures + 1
         if asked := re.match(r"ex\.(\w+)\.check\(", cell.source):
             cell.outputs = []  # "not tried yet"

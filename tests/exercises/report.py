@@ -21,8 +21,8 @@ UNNAMED = re.compile(r"largest difference|(^|: )(got|shape|dtype|expected) |are 
 
 
 def rows(topic: str) -> list[tuple[str, str, int, int, int, int, int, float]]:
-    """Per exercise: topic, name, right ways accepted and tried, wrong ones refused, tried and named,"
-    " seconds."""
+    """Per exercise: topic, name, right ways accepted and tried, wrong ones refused, tried and named,
+    seconds."""
     exercises = exercises_of(importlib.import_module(f"zth_helpers.exercises.{topic}"))
     right_ways, wrong = importlib.import_module(BANKS[topic]).bank()
     found = []

@@ -239,8 +239,8 @@ def test_a_judge_that_fails_is_never_the_learners_fault():
 
 
 def test_hints_in_a_notebook_follow_its_cells():
-    """As JupyterLab asks: the id of the cell comes with each request; without one the cell's text"
-    " stands for it."""
+    """As JupyterLab asks: the id of the cell comes with each request; without one the cell's text
+    stands for it."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from zth_helpers.layers import BatchNorm1d, Linear, Sequential, Tanh
-from zth_helpers.monitor import Monitor
+from zth_helpers.monitor import Monitor, statistics
 from zth_helpers.monitor.statistics import BINS, summarise
 from zth_helpers.monitor.table import Rows
 
@@ -502,3 +502,33 @@ def test_errors_in_the_loop():
         with pytest.raises(RuntimeError, match="closed"):
             call()
     assert len(mon.steps) == 1 and "1 samples in 1 steps" in repr(mon)
+
+
+ODD = {
+    "normal": torch.randn(32, 20),
+    "transposed": torch.randn(20, 32).T,
+    "constant": torch.full((32, 20), 3.0),
+    "with nan and inf": torch.tensor([[1.0, torch.nan], [torch.inf, -2.0]]),
+    "all nan": torch.full((3, 2), torch.nan),
+    "huge": torch.randn(8, 8) * 1e30,
+    "tiny": torch.randn(8, 8) * 1e-30,
+    "half": torch.randn(32, 20).bfloat16(),
+    "double": torch.randn(32, 20).double(),
+    "one value": torch.tensor(2.0),
+    "images": torch.randn(4, 3, 5, 5),
+    "large": torch.randn(40, 30_000),
+}
+
+
+def test_what_is_reduced_on_a_gpu_is_what_is_reduced_here(monkeypatch):
+    """The code for a GPU, run on the CPU, for tensors of every kind; some share a shape, and so a block."""
+    tensors = [t for pair in ((t, t * 0.5) for t in ODD.values()) for t in pair] + [None, torch.zeros(0)]
+    kinds = (["Tanh", "ReLU", "Sigmoid", "", "ReLU"] * len(tensors))[: len(tensors)]
+    expected, counted = statistics.summarise(tensors, kinds)
+    real = statistics._as_block
+    monkeypatch.setattr(statistics, "_as_block", lambda alike: torch.as_tensor(real(alike)))
+    numbers, counts = statistics.summarise(tensors, kinds)
+    np.testing.assert_allclose(numbers, expected, rtol=2e-5, atol=1e-6)
+    assert (counts.sum(1) == counted.sum(1)).all()
+    assert np.abs(counts - counted).sum() <= 1e-3 * counted.sum()  # a value at a border may change its bin
+    assert not statistics.summarise(tensors, kinds, histograms=False)[1].any()

@@ -37,8 +37,8 @@ def test_the_numbers_are_those_of_the_cpu():
             ours, theirs = (getattr(getattr(m, what), name) for m in (here, there))
             np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-7, err_msg=f"{what} {name}")
         assert (getattr(there, what).hist.sum(-1) == getattr(here, what).hist.sum(-1)).all()
-    np.testing.assert_allclose(there.grad_data, here.grad_data, rtol=1e-4)
-    np.testing.assert_allclose(there.update_data, here.update_data, rtol=1e-4)
+    for what in ("grad_data", "update_data"):  # batch norm leaves rounding noise of the bias before it
+        np.testing.assert_allclose(getattr(there, what), getattr(here, what), rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(there.losses, here.losses, rtol=1e-5)
     assert there.moved.all() and [str(f) for f in diagnose(there)] == [str(f) for f in diagnose(here)]
 
@@ -63,7 +63,7 @@ def test_a_real_grad_scaler_and_half_precision():
             scaler.step(optimizer)
             scaler.update()
             mon.step(loss)
-            ratio = float((net[0].weight - before).norm() / before.norm())
+            ratio = float((net[0].weight.detach() - before).norm() / before.norm())
             assert mon.update_data[-1][0] == pytest.approx(ratio, rel=1e-3), i
     last = mon.layer_names.index("2")
     for i in (0, 1, 2, 4, 5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,7 +27,7 @@ VIDEOS = {
 MOST_CODE_LINES = {1: 420, 2: 320, 3: 260, 4: 480, 5: 400, 6: 320}
 HEADING = re.compile(r"## (\d+) · (.+?)(?: \[▶ ([\d:]+)\]\(https://youtu\.be/([\w-]+)\?t=(\d+)\)| \(ours\))")
 UNNUMBERED = ("Recap", "Questions", "Where next")
-TAGS = re.compile(r"nbval-ignore-output|raises-exception|fig:\d\d_\w+")
+TAGS = re.compile(r"launch|nbval-ignore-output|raises-exception|fig:\d\d_\w+")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
@@ -81,6 +82,15 @@ def test_stored_as_one_run_from_top_to_bottom(path):
 
 
 @each
+def test_the_first_cell_installs_what_is_missing(path):
+    """The same in each notebook, and silent where the course is installed."""
+    first, *others = code_cells(path)
+    assert first.metadata.get("tags") == ["launch"] and first.outputs == []
+    assert first.source == code_cells(LESSONS[0])[0].source
+    assert not [cell for cell in others if "launch" in cell.metadata.get("tags", [])]
+
+
+@each
 def test_no_stored_error_and_no_stderr(path):
     for cell in code_cells(path):
         for output in cell.outputs:
@@ -112,6 +122,18 @@ def test_every_picture_has_a_text_twin(path):
             text += "".join(output.get("text", "") for output in cell.outputs)
             text = re.sub(r"<Figure size .*?>", "", text)
             assert re.search(r"\d", text), f"cell {cell.execution_count} shows a picture without its numbers"
+
+
+@each
+def test_every_picture_is_sharp_and_has_an_alternative_text(path):
+    """Twice as many pixels as it is wide in the page, and words for who cannot see it."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                shown = output.metadata["image/png"]
+                pixels = int.from_bytes(base64.b64decode(output.data["image/png"])[16:20], "big")
+                assert abs(pixels - 2 * shown["width"]) <= 1 and shown["width"] <= 1060, cell.source
+                assert len(shown["alt"]) > 5, cell.source
 
 
 @each
@@ -229,7 +251,8 @@ def test_headings_stand_alone_and_in_the_contents(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_a_lesson_is_short(path):
-    lines = [line.strip() for cell in code_cells(path) for line in cell.source.splitlines()]
+    cells = [cell for cell in code_cells(path) if "launch" not in cell.metadata.get("tags", [])]
+    lines = [line.strip() for cell in cells for line in cell.source.splitlines()]
     count = sum(bool(line) and not line.startswith("#") for line in lines)
     assert count <= MOST_CODE_LINES[int(path.name[:2])]
 

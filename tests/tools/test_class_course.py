@@ -32,8 +32,8 @@ def nbgrader(course: Path, *arguments: str, fails: bool = False) -> str:
 
 
 def hand_in(course: Path, student: str, answer, lesson: str = LESSON) -> Path:
-    """A student's notebook: the released one with answer(name of the first function, stub) in its"
-    " open cells."""
+    """A student's notebook: the released one with answer(name of the first function, stub) in its
+    open cells."""
     notebook = nbformat.read(course / "release" / lesson / f"{lesson}.ipynb", 4)
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):

@@ -41,13 +41,32 @@ class _Answer:
         return hashlib.sha256(json.dumps([course, self.call, self.cells]).encode()).hexdigest()
 
 
-def progress(which: str = "all", root: Path = ROOT) -> int:
-    """Prints which exercises of a lesson, or of all, are solved, and which comes next. 2 for no such"
-    " lesson."""
-    from zth_helpers.course import own_copies, work_folder
+def lectures(which: str, root: Path = ROOT) -> list[Path]:
+    """The notebooks of one lecture ("3", "03", "mlp" or "03_mlp") or of "all": lesson and exercises.
 
+    Raises ValueError that lists what there is.
+    """
+    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    wanted = which.strip().lower().removesuffix(".ipynb")
+    chosen = [p for p in lessons if wanted == "all" or wanted in _spellings(p.stem)]
+    if not chosen:
+        there = ", ".join(f"{int(p.name[:2])} ({p.stem[3:]})" for p in lessons)
+        raise ValueError(f"there is no lecture {which!r}; there are {there}, and `all`")
+    return [q for p in chosen for q in (p, p.parent / "exercises" / p.name) if q.exists()]
+
+
+def _spellings(stem: str) -> set[str]:
+    number, _, name = stem.partition("_")
+    return {stem, number, str(int(number)), name, name.replace("_", " "), name.replace("_", "-")}
+
+
+def progress(which: str = "all", root: Path = ROOT) -> int:
+    """Prints which exercises of a lesson, or of all, are solved, and which comes next.
+
+    Gives 2 where there is no such lesson.
+    """
     try:
-        chosen = {path.stem for path in own_copies.lectures(which, root)}
+        chosen = {path.stem for path in lectures(which, root)}
     except ValueError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 2
@@ -77,8 +96,8 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
         for gone in set(known) - set(names):
             del known[gone]
         verdicts = {name: known.get(name) if name in answers else None for name in names}
-        solved = sum(v is not None and v["state"] == "right" for v in verdicts.values())
-        lines.append(f"{path.stem}: {solved} of {len(names)} solved")
+        right = sum(v is not None and v["state"] == "right" for v in verdicts.values())
+        lines.append(f"{path.stem}: {right} of {len(names)} solved")
         for name, found in verdicts.items():
             state = found["state"] if found else "not tried yet"
             title = found["title"] if found else f"{name} (its check is not in your notebook)"
@@ -88,13 +107,15 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
                 following = f"next: {title}, in {path.relative_to(root)}"
     _write(root / "work" / KEPT, kept)
     print("\n".join([*lines, following or "all solved"]))
-    if (root / "notebooks" / "welcome.md").exists():
-        counts = {
-            stem: sum(verdict["state"] == "right" for verdict in verdicts.values())
-            for stem, verdicts in kept.items()
-        }
-        work_folder.write_welcome(counts, root)
     return 0
+
+
+def solved(root: Path = ROOT) -> dict[str, int]:
+    """{lesson: how many of its exercises were right when they were last looked at}."""
+    kept = _read(root / "work" / KEPT)
+    return {
+        name: sum(one["state"] == "right" for one in verdicts.values()) for name, verdicts in kept.items()
+    }
 
 
 def _code(path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from zth_helpers.course import progress
 from zth_helpers.settings import ROOT
 
 RECORD = ".copied.json"  # {notebook: digest of the version of the course that was copied}
@@ -75,6 +76,24 @@ def update(which: str, root: Path = ROOT) -> list[str]:
     return [*lines, f"✓ work/{name} is the course's version"]
 
 
+def start(which: str, root: Path = ROOT) -> int:
+    """Lays out work/ and says which of its notebooks to open for a lecture; 2 for no such lecture."""
+    try:
+        chosen = progress.lectures(which, root)
+    except ValueError as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 2
+    if failed := main(root=root):
+        return failed
+    mine = [root / "work" / path.relative_to(root / "notebooks") for path in chosen]
+    print("Yours to edit, kept when the course is updated:", *(f"  {path}" for path in mine), sep="\n")
+    print(
+        f"Open them with `make lab` in {root}, or from anywhere with `jupyter lab` and the path.\n"
+        f"For a fresh copy (yours is kept aside): python -m zth_helpers update {chosen[0].stem}"
+    )
+    return 0
+
+
 def write_welcome(solved: Mapping[str, int], root: Path = ROOT) -> Path:
     """work/welcome.md: the course's welcome page, with how many exercises of each lesson are solved.
 
@@ -96,7 +115,7 @@ def main(which: str | None = None, root: Path = ROOT) -> int:
     """The commands `copies` and `update`; 1, and a line that says why, where the folder cannot be written."""
     try:
         lines = lay_out(root) if which is None else update(which, root)
-        write_welcome({}, root)
+        write_welcome(progress.solved(root), root)
     except (OSError, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1

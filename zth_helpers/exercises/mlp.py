@@ -46,8 +46,8 @@ LECTURE = 2.4816
     minutes=15,
 )
 def context_windows(build_dataset: Any) -> str:
-    """Lesson 03, *Context windows*, with a twist: X (N, 2·block_size) holds the letters on both sides"
-    " of Y."""
+    """Lesson 03, *Context windows*, with a twist: X (N, 2·block_size) holds the letters on both sides
+    of Y."""
     for seed, letters, k in ((1, "abcde", 3), (2, "kmnopqrs", 1), (3, "xyz", 5), (4, "bdfgh", 2)):
         words = made_up(seed, letters, 20)
         stoi = numbered(words)

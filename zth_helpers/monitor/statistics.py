@@ -10,21 +10,26 @@ and from then on each new Monitor has `mon.outputs.zeros` and `mon.gradients.zer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zth_helpers.monitor import on_device
+
 BINS = 50
+LARGE = 2**20  # values: such a tensor is reduced by itself
 FIELDS = ("mean", "std", "saturated", "dead", "nonfinite", "lo", "hi")
 MEAN, STD, SATURATED, DEAD, NONFINITE, LO, HI = range(len(FIELDS))
 
 # Where an activation is flat, so that next to no gradient passes. 0.97 is lecture 4's line for tanh, whose
 # slope there is 0.06; sigmoid(2x) = (tanh(x) + 1) / 2 puts the same share of the slope at 0.985.
-FLAT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "Tanh": lambda t: np.abs(t) > 0.97,
-    "Sigmoid": lambda t: np.abs(t - 0.5) > 0.485,
+FLAT: dict[str, Callable[[Any], Any]] = {  # of an array or a tensor
+    "Tanh": lambda t: abs(t) > 0.97,
+    "Sigmoid": lambda t: abs(t - 0.5) > 0.485,
     "ReLU": lambda t: t <= 0,
 }
 EXTRA: dict[str, Callable[[np.ndarray], float]] = {}
@@ -59,35 +64,49 @@ def summarise(
     not, that is axis 1 of images and volumes (N, C, H, W …), else the last. What does not apply is nan, all
     of it for None and for an empty tensor. Without `histograms` all counts are 0.
 
-    Tensors of one shape are reduced together, mostly by numpy: at a batch of 32 the time goes into the number
-    of calls, and one of numpy's costs a fifth of one of torch's.
+    Tensors of one shape are reduced together, on the CPU mostly by numpy: at a batch of 32 the time goes into
+    the number of calls, and one of numpy's costs a fifth of one of torch's.
     """
     n = len(tensors)
     numbers = np.full((n, len(FIELDS) + len(extra)), np.nan, np.float32)
     there = {i: t for i, t in enumerate(tensors) if t is not None and t.numel()}
     groups: dict[tuple, list[int]] = {}
     for i, t in there.items():
-        groups.setdefault((t.shape, t.dtype, t.get_device()), []).append(i)
-    blocks = [(rows, _as_array(torch.stack([there[i] for i in rows]))) for rows in groups.values()]
+        large = i if t.numel() > LARGE else -1
+        groups.setdefault((t.shape, t.dtype, t.get_device(), large), []).append(i)
+    blocks = [(rows, _as_block([there[i] for i in rows])) for rows in groups.values()]
     lo, hi, mean, square, size = np.zeros((5, n))
+    usual = np.zeros(n, bool)
     for rows, block in blocks:
         size[rows] = block.shape[1]
-        lo[rows], hi[rows] = np.minimum.reduce(block, 1), np.maximum.reduce(block, 1)
-        mean[rows] = np.add.reduce(block, 1) / block.shape[1]
+        if isinstance(block, Tensor):
+            (lo[rows], hi[rows], mean[rows], square[rows]), usual[rows] = on_device.moments(block)
+        else:
+            lo[rows], hi[rows] = np.minimum.reduce(block, 1), np.maximum.reduce(block, 1)
+            mean[rows] = np.add.reduce(block, 1) / block.shape[1]
         _look_at_units(numbers, block, rows, there[rows[0]].shape, kinds, axes)
         for j, function in enumerate(extra, len(FIELDS)):
-            numbers[rows, j] = [function(one.astype(np.float32)) for one in block]
+            numbers[rows, j] = [function(_host(one).astype(np.float32)) for one in block]
     # Not finite, or squares beyond float32: these are replaced by zeros here, and looked at one by one below.
     spread = hi - lo
-    usual = np.isfinite(mean) & ((spread == 0) | (spread > 1e-12) & (spread < 1e15))
+    usual |= np.isfinite(mean) & ((spread == 0) | (spread > 1e-12) & (spread < 1e15))
     odd = np.flatnonzero(~usual).tolist()
     lo[odd] = hi[odd] = mean[odd] = spread[odd] = 0
     scale = np.float32(BINS - 1e-4) / np.maximum(spread, 1e-30).astype(np.float32)  # largest: in the last bin
     shift_and_scale = np.array([mean, lo - mean, scale])
     first_bin = np.arange(0, n * BINS, BINS, dtype=np.int32)
-    bins = np.empty(int(size.sum()) if histograms else 0, np.int32)  # of each value, counted in one go
+    counts = np.zeros((n, BINS), np.int64)
+    here = sum(block.size for _, block in blocks if isinstance(block, np.ndarray))
+    bins = np.empty(here if histograms else 0, np.int32)  # of each value, counted in one go
     done = 0
     for rows, block in blocks:
+        if isinstance(block, Tensor):
+            kept = [k for k, i in enumerate(rows) if usual[i]]
+            if histograms and kept:
+                at = [rows[k] for k in kept]
+                block = block if len(kept) == len(rows) else block[kept]
+                counts[at] = on_device.counts(block, lo[at], scale[at], BINS)
+            continue
         if odd:
             block[~usual[rows]] = 0
         centre, low, factor = shift_and_scale[:, rows, None].astype(block.dtype)
@@ -101,7 +120,7 @@ def summarise(
     numbers[:, MEAN], numbers[:, LO], numbers[:, HI], numbers[:, NONFINITE] = mean, lo, hi, 0
     numbers[:, STD] = np.sqrt(square / np.where(size > 1, size - 1, np.nan))
     numbers[size == 0] = np.nan
-    counts = torch.bincount(torch.from_numpy(bins), minlength=n * BINS).numpy().reshape(n, BINS)
+    counts += torch.bincount(torch.from_numpy(bins), minlength=n * BINS).numpy().reshape(n, BINS)
     for i in odd:
         numbers[i], counts[i] = _carefully(there[i], numbers[i], histograms)
     return numbers, counts
@@ -109,7 +128,7 @@ def summarise(
 
 def _look_at_units(
     numbers: np.ndarray,
-    block: np.ndarray,
+    block: np.ndarray | Tensor,
     rows: list[int],
     shape: tuple[int, ...],
     kinds: Sequence[str],
@@ -125,15 +144,24 @@ def _look_at_units(
         units = (1 if len(shape) > 3 else len(shape) - 1) if axis is None else axis
         examples = tuple(a for a in range(1, flat.ndim) if a != units + 1)
         at = [rows[k] for k in chosen]
-        often = np.add.reduce(flat, examples, dtype=np.int32).reshape(len(chosen), -1)  # of each unit
-        dead = (often == flat[0].size // often.shape[1]).mean(1) if examples else np.nan
+        often = _host(flat.sum(examples) if examples else flat).reshape(len(chosen), -1)  # of each unit
+        size = math.prod(shape)
+        dead = (often == size // often.shape[1]).mean(1) if examples else np.nan
         numbers[at, DEAD] = dead
-        numbers[at, SATURATED] = dead if kind == "ReLU" else often.sum(1) / flat[0].size
+        numbers[at, SATURATED] = dead if kind == "ReLU" else often.sum(1) / size
 
 
-def _as_array(stacked: Tensor) -> np.ndarray:
-    stacked = stacked.view(len(stacked), -1)
-    return (stacked.float() if stacked.element_size() < 4 else stacked).cpu().numpy()  # numpy has no bfloat16
+def _as_block(alike: list[Tensor]) -> np.ndarray | Tensor:
+    """Tensors of one shape as rows; a new array, or a tensor where they are on another device."""
+    rows = (torch.stack(alike) if len(alike) > 1 else alike[0].detach()).reshape(len(alike), -1)
+    rows = rows.float() if rows.element_size() < 4 else rows  # numpy has no bfloat16
+    if rows.device.type != "cpu":
+        return rows
+    return rows.numpy() if len(alike) > 1 else rows.numpy().copy()
+
+
+def _host(values: np.ndarray | Tensor) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _carefully(t: Tensor, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:
