@@ -1,10 +1,10 @@
-"""The same sweep on a Ray cluster: Ray Tune hands the trials out, the objective is the one of experiments.sweep.
+"""The same sweep on a Ray cluster: Ray Tune hands the trials out, the objective is that of experiments.sweep.
 
     ray start --head                      on one machine; on the others, ray start --address=THAT:6379
     python -m experiments.cluster --model gru --trials 1000 --address auto
 
-Each machine needs this repository in its Python path. Ray starts a trial again when its machine is lost. For a few
-machines that reach one database, `experiments.sweep --storage` does the same with less.
+Each machine needs this repository in its Python path. Ray starts a trial again when its machine is lost. For
+a few machines that reach one database, `experiments.sweep --storage` does the same with less.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ def trainable(params: dict[str, Any], model: str, fixed: dict[str, Any], device:
     config = complete(model=model, **suggest(FixedTrial(params), model), **fixed)
     line = run(config, Path(out), device, lambda step, dev: tune.report({"dev": dev, "step": step}))
     where = ray.get_runtime_context().get_node_id()
-    tune.report({"dev": line["dev"] or float("inf"), "run": line["name"], "state": line["state"], "node": where})
+    dev = line["dev"] or float("inf")
+    tune.report({"dev": dev, "run": line["name"], "state": line["state"], "node": where})
 
 
-def search(model: str, fixed: dict, trials: int, out: Path, device: str = "cpu", address: str | None = None) -> Any:
+def search(
+    model: str, fixed: dict, trials: int, out: Path, device: str = "cpu", address: str | None = None
+) -> Any:
     """Runs the sweep on the cluster at `address`, or on this machine; Ray Tune's ResultGrid."""
     ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
     tuner = tune.Tuner(

@@ -1,6 +1,6 @@
 """The lessons' recall questions as flash cards: docs/_static/flash_cards.csv, for Anki or any other program.
 
-    python -m tools.flash_cards
+python -m tools.flash_cards
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import re
 from tools.lesson import ROOT, lessons, read
 
 FILE = ROOT / "docs" / "_static" / "flash_cards.csv"
-FOLDED = re.compile(r"(?:^(\d+\. .+?)\n\n)?<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", re.M | re.S)
+FOLDED = re.compile(
+    r"(?:^(\d+\. .+?)\n\n)?<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", re.M | re.S
+)
 
 
 def cards() -> list[tuple[str, str, str]]:
-    """(question, answer, lesson) of each question at the end of a lesson, as HTML with MathJax in Anki's way."""
+    """(question, answer, lesson) of each question at a lesson's end, as HTML; formulas in Anki's way."""
     found = []
     for name in lessons():
         cells = read(name).cells
