@@ -1,4 +1,4 @@
-"""The same sweep on a Ray cluster: Ray Tune hands the trials out, the objective is that of experiments.sweep.
+"""The same sweep on a Ray cluster: Ray Tune hands the trials out, with the objective of experiments.sweep.
 
     ray start --head                      on one machine; on the others, ray start --address=THAT:6379
     python -m experiments.cluster --model gru --trials 1000 --address auto
@@ -49,8 +49,9 @@ def trainable(params: dict[str, Any], model: str, fixed: dict[str, Any], device:
     config = complete(model=model, **suggest(FixedTrial(params), model), **fixed)
     line = run(config, Path(out), device, lambda step, dev: tune.report({"dev": dev, "step": step}))
     where = ray.get_runtime_context().get_node_id()
-    dev = line["dev"] or float("inf")
-    tune.report({"dev": dev, "run": line["name"], "state": line["state"], "node": where})
+    tune.report(
+        {"dev": line["dev"] or float("inf"), "run": line["name"], "state": line["state"], "node": where}
+    )
 
 
 def search(

@@ -60,11 +60,11 @@ c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 c.Execute.kernel_name = "zth-jailed"
 c.KernelManager.transport = "ipc"
 c.KernelManager.connection_file = f"{{sockets}}/kernel.json"
-c.Execute.timeout = 150  # seconds for one cell; a check ends by itself after 20
+c.Execute.timeout = 120  # seconds for one cell; a check ends by itself after 20
 c.Execute.error_on_timeout = {{
     "ename": "CellTimeoutError",
-    "evalue": "this cell ran for more than 150 seconds",
-    "traceback": ["CellTimeoutError: this cell ran for more than 150 seconds"],
+    "evalue": "this cell ran for more than 120 seconds",
+    "traceback": ["CellTimeoutError: this cell ran for more than 120 seconds"],
 }}
 # ---- below this line nothing is written over ----
 '''
@@ -74,8 +74,8 @@ LINE = "# ---- below this line nothing is written over ----\n"
 
 
 def assignment(master: nbformat.NotebookNode, lesson: str, key: int) -> nbformat.NotebookNode:
-    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests"
-    " with points."""
+    """A master notebook with nbgrader's cells: statements and helpers locked, answers open, tests
+    with points."""
     notebook = normalise(nbformat.from_dict(master))
     exercises = importlib.import_module(f"zth_helpers.exercises.{lesson}")
     for cell in notebook.cells:

@@ -19,7 +19,7 @@ FOLDED = re.compile(
 
 
 def cards() -> list[tuple[str, str, str]]:
-    """(question, answer, lesson) of each question at a lesson's end, as HTML; formulas in Anki's way."""
+    """(question, answer, lesson) of each question at a lesson's end, as HTML with MathJax in Anki's way."""
     found = []
     for name in lessons():
         cells = read(name).cells

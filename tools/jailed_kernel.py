@@ -17,9 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {
-    resource.RLIMIT_CPU: 1200,  # seconds, of one submission
-    resource.RLIMIT_AS: 16 << 30,  # bytes of address space; torch alone maps several GB
+    resource.RLIMIT_CPU: 600,  # seconds, for one submission; the longest of ours takes 12
+    resource.RLIMIT_DATA: 4 << 30,  # bytes of memory
     resource.RLIMIT_FSIZE: 64 << 20,  # bytes of one file
+    resource.RLIMIT_NPROC: 4096,  # processes and threads of the teacher's account, these included
     resource.RLIMIT_NOFILE: 256,
     resource.RLIMIT_CORE: 0,
 }
@@ -61,6 +62,8 @@ def main() -> int:
         print("✗ autograding needs bubblewrap for its jail: apt-get install bubblewrap", file=sys.stderr)
         return 1
     for what, most in LIMITS.items():
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
     command = jail(bwrap, Path.cwd(), connection)
     os.execv(bwrap, [*command, sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)])

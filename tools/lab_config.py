@@ -19,7 +19,8 @@ def keep_static_pictures(model: dict, **_) -> None:
         return
     for cell in model["content"].get("cells", []):
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
+            data = output.get("data", {})
+            if "image/png" in data or "".join(data.get("text/plain", "")) == "still training":  # see `live`
                 output["data"].pop(WIDGET, None)
 
 
@@ -81,5 +82,8 @@ if "get_config" in globals():  # not when a test imports it
     if os.name != "nt":  # no login shell: that would forget the PATH with the course's commands
         c.ServerApp.terminado_settings = {"shell_command": [os.environ.get("SHELL") or "sh"]}
     c.LabApp.extra_labextensions_path = [str(Path(__file__).parent / "lab_extensions")]
+    # What the File menu exports (and jupyter nbconvert, with this file as --config): with alternative texts
+    c.HTMLExporter.extra_template_basedirs = [str(Path(__file__).parent / "nbconvert")]
+    c.HTMLExporter.template_name = "described"
     c.LabApp.app_settings_dir = str(Path(__file__).parent / "lab_settings")  # asks nothing about news
     c.Application.log_level = "ERROR"  # the address is printed nevertheless

@@ -430,7 +430,8 @@ def test_gradients_compare(js):
     )
     wrong = js("gradients", "compare", pack(2 * x), pack(x))
     assert wrong["difference"] == pytest.approx(x.abs().max().item(), rel=1e-3)
-    assert not js("gradients", "compare", pack(x[0]), pack(x[:1]))["same"]
+    for mine, theirs in ((x[0], x[:1]), (x[:, 0], x[:, :1]), (x.T, x)):
+        assert not js("gradients", "compare", pack(mine), pack(theirs))["same"]
 
 
 @pytest.mark.parametrize("joins", [(2, 2, 2), (2, 4), (8,)])

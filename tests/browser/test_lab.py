@@ -28,6 +28,8 @@ class Lesson:
         data = [o.get("data", {}) for c in self.stored.cells for o in c.get("outputs", [])]
         self.expected = sum("image/png" in d for d in data)
         self.pictures = jl.pictures(page, self.expected)
+        images = page.locator(".jp-RenderedImage img")
+        self.alternatives = images.evaluate_all("all => all.map(i => i.alt)")
         self.before = page.locator(".jp-OutputArea-output").all_inner_texts()
         jl.run_all(page)
         self.saved = jl.save(page, self.file)
@@ -51,6 +53,10 @@ def test_stored_pictures_show_before_anything_has_run(lesson):
     """There is no widget yet in this kernel: what shows is what was stored."""
     assert lesson.pictures >= lesson.expected > 0
     assert not [text for text in lesson.before if "widget" in text.lower()]
+
+
+def test_stored_pictures_have_alternative_texts(lesson):
+    assert lesson.alternatives and all(len(text) > 5 for text in lesson.alternatives), lesson.alternatives
 
 
 def test_runs_without_an_error(lesson):

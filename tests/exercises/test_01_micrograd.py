@@ -84,6 +84,10 @@ def test_more_right_ways(i):
 
 WRONG_GRADIENTS = {
     "inner factor 3": lambda a, b, c: gradient(a, b, c, db=math.cos(3 * b) + 2.5 * b**1.5),
+    "the derivative of sin is"
+    " +cos": lambda a, b, c: gradient(a, b, c, db=-3 * math.cos(3 * b) + 2.5 * b**1.5),
+    "the exponent sinks by one": lambda a, b, c: gradient(a, b, c, db=3 * math.cos(3 * b) + 2.5 * b**2.5),
+    "the factor of b**1.5": lambda a, b, c: gradient(a, b, c, db=3 * math.cos(3 * b) + 1.5 * b**1.5),
     "the sign of dc": lambda a, b, c: gradient(a, b, c, dc=-1 / c**2),
     "the sign of da": lambda a, b, c: gradient(a, b, c, da=3 * a**2 + 0.5 / a**0.5),
     "a**0.5 has the derivative": lambda a, b, c: gradient(a, b, c, da=-3 * a**2 - 0.5 * a**0.5),
@@ -107,7 +111,17 @@ def test_the_lectures_point_alone_is_not_enough():
     rejected(ex.gradient_by_hand.check(lambda a, b, c: lecture), "largest difference")
 
 
+def left_nudged(g, x, h):
+    x, slopes = list(x), []
+    for i in range(len(x)):
+        before = g(*x)
+        x[i] += h
+        slopes.append((g(*x) - before) / h)
+    return slopes
+
+
 WRONG_FORWARD = {
+    "stays nudged while the next one is": left_nudged,
     "divide by h": (
         lambda g, x, h: [rise(g, x, i, h, 0) for i in range(len(x))]
     ),
@@ -120,6 +134,7 @@ WRONG_FORWARD = {
     "return the slopes themselves": lambda g, x, h: lambda y: difference(1, 0, 1)(g, y, h),
 }  # fmt: skip
 WRONG_SYMMETRIC = {
+    "h/2 to each side": difference(0.5, 0.5, 1),
     "2h apart, not h": difference(1, 1, 1),
     "forward difference: go to both sides": difference(1, 0, 1),
     "backward difference: go to both sides": difference(0, 1, 1),
@@ -161,6 +176,7 @@ def saved_first(a, b, out):
 
 WRONG_PRODUCT = {
     "multiply with what arrives": product(lambda a, b, g: (b, a)),
+    "two things": product(lambda a, b, g: (b, a), add=False),
     "`=` forgets": product(lambda a, b, g: (b * g, a * g), add=False),
     "the other way round": product(lambda a, b, g: (a * g, b * g)),
     "the gradients are unchanged": lambda a, b, out: None,
@@ -363,6 +379,7 @@ WRONG_OPERATIONS = {
     "the slope of exp is missing": engine("exp", math.exp, lambda x, y, g: g),
     "nothing passes through log": engine("log", math.log, lambda x, y, g: 0.0),
     "use the natural logarithm": engine("log", math.log10, lambda x, y, g: g / x),
+    "that is the number itself": engine("exp", lambda x: x, lambda x, y, g: g),
     "that is the logarithm": engine("exp", math.log, lambda x, y, g: g / x),
     "Value has no exp": (NoLog, right("micrograd", "softmax_nll")[1]),
     "the first answer is the class Value": right("micrograd", "softmax_nll")[::-1],

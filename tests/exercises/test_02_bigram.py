@@ -298,6 +298,8 @@ WRONG = {
     ("normalise_rows", "keepdim=True is missing"): lambda N: N / N.sum(1),
     ("normalise_rows", "these are the columns"): lambda N: N / N.sum(0),
     ("normalise_rows", "sum of the whole table"): lambda N: N / N.sum(),
+    ("normalise_rows", "softmax is for logits"): lambda N: N.float().softmax(1),
+    ("normalise_rows", "not by its largest count"): lambda N: N / N.max(1, keepdim=True).values,
     ("normalise_rows", "nothing is divided yet"): lambda N: N.float(),
     ("normalise_rows", "not `//`"): lambda N: (N // N.sum(1, keepdim=True)).float(),
     ("normalise_rows", "largest difference"): lambda N: (N + 1) / (N + 1).sum(1, keepdim=True),

@@ -224,6 +224,7 @@ WRONG = [
     ("dead_neurons", lambda h, t: (h.abs() > t).all(0).nonzero(), "did you forget .flatten()?"),
     ("dead_neurons", lambda h, t: master("dead_neurons")(h, t).flip(0), "in rising order"),
     ("dead_neurons", lambda h, t: (h.abs() > t).all(0).sum(), "one axis of indices"),
+    ("dead_neurons", lambda h, t: (h.abs() > t).all(0).nonzero(as_tuple=True), "take [0]"),
     ("dead_neurons", lambda h, t: [0, 1], "you found 1, and 1 that are not dead"),
     ("dead_neurons", lambda h, t: [], "of 3 dead neurons you found 0"),
     ("dead_neurons", lambda h, t: [0.5], "whole numbers"),

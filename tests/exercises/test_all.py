@@ -8,7 +8,9 @@ import importlib
 import inspect
 import math
 import pickle
+import re
 
+import nbformat
 import pytest
 import torch
 
@@ -60,6 +62,26 @@ def test_hints_solution_and_docstring(topic, name):
     said = [str(e.hint()) for _ in range(len(e.hints) + 1)]
     assert all(hint in text for hint, text in zip(e.hints, said)) and "last hint" in said[-1]
     assert "SOLUTION" not in str(e.solution()) and "def " in str(e.solution())
+
+
+@pytest.mark.parametrize(("topic", "name"), EXERCISES)
+def test_the_heading_shows_difficulty_and_minutes(topic, name):
+    """The master's statement says what the module says."""
+    cells = nbformat.read(ROOT / "notebooks" / "solutions" / f"{TOPICS[topic]}.ipynb", as_version=4).cells
+    place = next(i for i, c in enumerate(cells) if c.source.startswith(f"ex.{name}.check("))
+    heading = next(c for c in cells[place::-1] if re.search(r"^#{2,3} \d+ · ", c.source, re.M))
+    e = exercise(topic, name)
+    assert f"*{e.effort()}*" in heading.source and 1 <= e.level <= 5 and 5 <= e.minutes <= 60
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_exercise_has_right_and_wrong_answers_in_the_bank(topic):
+    """What `make exercises-report` counts; each of them is tried by its lesson's own test."""
+    right_ways, wrong = importlib.import_module(f"tests.exercises.test_{TOPICS[topic]}").bank()
+    names = set(exercises_of(importlib.import_module(f"zth_helpers.exercises.{topic}")))
+    assert {name for name, _ in right_ways} >= names - EXPENSIVE
+    assert {name for name, *_ in wrong} == names
+    assert all(sum(which == name for which, *_ in wrong) >= 5 for name in names)
 
 
 @pytest.mark.parametrize(("topic", "name"), EXERCISES)

@@ -236,3 +236,44 @@ def test_a_judge_that_fails_is_never_the_learners_fault():
         str(verdict).startswith("! Broken: could not be judged") and "not of your answer" in verdict.message
     )
     assert "broken: KeyError: 'missing' (test_exercise.py, line" in verdict.message
+
+
+def test_hints_in_a_notebook_follow_its_cells():
+    """As JupyterLab asks: the id of the cell comes with each request; without one the cell's text
+    stands for it."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)
+    try:
+
+        def run(code, cell=None):
+            content = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
+            content |= {"allow_stdin": False, "user_expressions": {}}
+            metadata = {"cellId": cell} if cell else {}
+            asked = client.session.msg("execute_request", content, metadata=metadata)
+            client.shell_channel.send(asked)
+            while True:
+                message = client.get_iopub_msg(timeout=120)
+                if message["parent_header"].get("msg_id") != asked["header"]["msg_id"]:
+                    continue
+                if message["msg_type"] == "execute_result":
+                    return message["content"]["data"]["text/plain"]
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    return ""
+
+        run("from zth_helpers.exercises import mlp as ex")
+        ask = "ex.exact_floor.hint()"
+        said = [
+            run(ask, "a"),
+            run(ask, "a"),
+            run(ask, "b"),
+            run(ask, "a"),
+            run("ex.exact_floor.hint(1)", "c"),
+        ]
+        numbers = [text.partition("\n(")[2][0] for text in (line.split("hint\n")[1] for line in said)]
+        assert numbers == ["1", "1", "2", "1", "1"]
+        again = [run("ex.uniform_loss.hint()"), run("ex.uniform_loss.hint()")]
+        assert again[0] == again[1] and "ex.uniform_loss.hint(2)" in again[0]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,4 +1,4 @@
-"""experiments.cluster: Ray Tune with the same objective on a cluster of two nodes on this machine."""
+"""experiments.cluster: Ray Tune with the same objective, on a cluster of two nodes on this machine."""
 
 from __future__ import annotations
 

@@ -112,5 +112,14 @@ def test_depth_is_an_ordered_ramp(n, sight):
     assert ramp(0, 1) == ramp(0, n)
 
 
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("theme", PAGE)
+def test_the_pages_ramp_is_ordered(theme, sight):
+    numbers = re.search(rf"const {theme} = .*?ramp: \[\[(.*?)\]\]", KIT, re.S)[1]
+    ends = [[int(v) for v in part.split(",")] for part in numbers.split("], [")]
+    light = [seen("#" + bytes(rgb).hex(), sight)[0] for rgb in ends]
+    assert len(ends) == 4 and all(b - a > 5 for a, b in itertools.pairwise(light))
+
+
 def test_dashes_tell_neighbours_apart_too():
     assert len(set(map(str, DASHES))) == len(DASHES) == 6

@@ -51,7 +51,7 @@ def test_the_module_stands_alone(module):
 
 
 def test_every_module_is_shown_by_something():
-    assert {path.stem for path in FOLDER.glob("*.js")} - {"kit"} == set(gallery.GALLERY)
+    assert {path.stem for path in FOLDER.glob("*.js")} - {"kit", "live"} == set(gallery.GALLERY)
     with pytest.raises(ValueError, match="there are batchnorm, broadcast"):
         source("nothing")
 
@@ -298,8 +298,14 @@ def test_what_jupyterlab_saves_has_the_picture_instead_of_the_widget():
     from tools.lab_config import WIDGET, keep_static_pictures
 
     outputs = [{"data": {"image/png": "…", WIDGET: {}}}, {"data": {WIDGET: {}}}, {"output_type": "stream"}]
+    outputs.append({"data": {"text/plain": ["still training"], WIDGET: {}}})  # `live`, saved meanwhile
     model = {"type": "notebook", "content": {"cells": [{"outputs": outputs}, {"cell_type": "markdown"}]}}
     keep_static_pictures(model, path="x.ipynb", contents_manager=None)
-    assert [list(o.get("data", {})) for o in outputs] == [["image/png"], [WIDGET], []]
+    assert [list(o.get("data", {})) for o in outputs] == [
+        ["image/png"],
+        [WIDGET],
+        [],
+        ["text/plain"],
+    ]
     keep_static_pictures({"type": "file", "content": "text"})
     keep_static_pictures({"type": "notebook", "content": None})

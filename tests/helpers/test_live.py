@@ -138,6 +138,27 @@ def test_a_run_of_less_than_half_a_second_shows_the_end_alone(notebook):
     assert [last_step(figure) for figure in notebook.shown] == [20]
 
 
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")])
+def test_a_list_of_losses_shows_the_loss_alone(notebook, bad):
+    losses = []
+    for i in live(losses, 300, "by hand"):
+        losses.append(3 / (i + 1) if bad is None or i < 250 else bad)
+        notebook.now += STEP
+    *sent, last = notebook.shown
+    assert [set(data) for data in sent] == [{"step", "words", "loss", "missing"}] * len(sent) and len(
+        sent
+    ) >= 2
+    assert json.dumps(sent, allow_nan=False)
+    assert sent[0]["loss"]["mean"][0] == pytest.approx(3.0)
+    assert ("300 steps" in str(last)) and len(last.axes) == 1
+
+
+def test_a_loop_without_a_loss_shows_nothing(notebook):
+    for _ in live([], 3):
+        pass
+    assert notebook.shown == []
+
+
 def test_the_light_install_has_the_picture_at_the_end(notebook, monkeypatch):
     monkeypatch.setitem(sys.modules, "zth_helpers.interact.explorable", None)
     training = Training()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -121,6 +122,18 @@ def test_every_picture_has_a_text_twin(path):
             text += "".join(output.get("text", "") for output in cell.outputs)
             text = re.sub(r"<Figure size .*?>", "", text)
             assert re.search(r"\d", text), f"cell {cell.execution_count} shows a picture without its numbers"
+
+
+@each
+def test_every_picture_is_sharp_and_has_an_alternative_text(path):
+    """Twice as many pixels as it is wide in the page, and words for who cannot see it."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                shown = output.metadata["image/png"]
+                pixels = int.from_bytes(base64.b64decode(output.data["image/png"])[16:20], "big")
+                assert abs(pixels - 2 * shown["width"]) <= 1 and shown["width"] <= 1060, cell.source
+                assert len(shown["alt"]) > 5, cell.source
 
 
 @each

@@ -32,8 +32,8 @@ def nbgrader(course: Path, *arguments: str, fails: bool = False) -> str:
 
 
 def hand_in(course: Path, student: str, answer, lesson: str = LESSON) -> Path:
-    """A student's notebook: the released one with answer(name of the first function, stub) in its"
-    " open cells."""
+    """A student's notebook: the released one with answer(name of the first function, stub) in its
+    open cells."""
     notebook = nbformat.read(course / "release" / lesson / f"{lesson}.ipynb", 4)
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
@@ -72,7 +72,12 @@ try:
     network = "open"
 except OSError as error:
     network = f"closed: {{error}}"
-pathlib.Path("report.txt").write_text(network + "\\n" + "\\n".join(seen))
+try:
+    hoard = bytearray(8 << 30)
+    memory = "had"
+except MemoryError:
+    memory = "refused"
+pathlib.Path("report.txt").write_text("\\n".join([network, memory, *seen]))
 def gradient(a, b, c):
     while True:
         pass
@@ -121,39 +126,47 @@ def feedback(course: Path, student: str) -> str:
     return unescape(re.sub(r"<[^>]+>", "", html))
 
 
-def test_the_released_notebook_has_stubs_and_no_answers(graded):
+def released_with_stubs_and_no_answers(graded):
     text = (graded / "release" / LESSON / f"{LESSON}.ipynb").read_text(encoding="utf-8")
     assert "your code here" in text and "SOLUTION" not in text
     assert "HIDDEN" not in text and "other_inputs" not in text and ".solution()" not in text
     assert "-3 * a**2" not in text
 
 
-def test_the_grades(graded):
+def graded_exactly(graded):
     assert scores(graded) == {
         "anna": POINTS, "ben": 5, "carl": 0, "dora": 0, "eve": POINTS - 1, "zoe": POINTS,
     }  # fmt: skip
 
 
-def test_the_feedback_carries_our_words(graded):
+def told_in_our_words(graded):
     assert "✓ The gradient by hand: right" in feedback(graded, "anna")
     assert "· A better nudge: not tried yet" in feedback(graded, "ben")
     assert "· The gradient by hand: not tried yet" in feedback(graded, "dora")
     carl = feedback(graded, "carl")
-    assert "got None: is a `return` missing?" in carl and "you forgot to multiply with what arrives" in carl
+    assert "got None: is a `return` missing?" in carl and "multiply with what arrives, out.grad" in carl
     assert "has no attribute 'nonsense'" in carl
     assert "too slow: stopped after 20 seconds" in feedback(graded, "eve")
 
 
-def test_a_submission_harms_nothing_but_itself(graded):
+def harmed_nothing_but_itself(graded):
     """Eve deleted what she saw and called home: the course stands, and she saw nobody's work but her own."""
-    network, *seen = (graded / "autograded" / "eve" / LESSON / "report.txt").read_text().splitlines()
-    assert network.startswith("closed")
+    network, memory, *seen = (graded / "autograded" / "eve" / LESSON / "report.txt").read_text().splitlines()
+    assert network.startswith("closed") and memory == "refused"
     inside = graded / "autograded" / "eve" / LESSON
     assert all(
         Path(path) == inside or inside in Path(path).parents or Path(path) in inside.parents for path in seen
     )
     assert (graded / "gradebook.db").exists() and (graded / "source" / LESSON / f"{LESSON}.ipynb").exists()
     assert (class_course.ROOT / "zth_helpers" / "exercises" / "micrograd.py").exists()
+
+
+def test_a_class_from_release_to_feedback(graded):
+    """One test, so that no second worker builds the same class."""
+    released_with_stubs_and_no_answers(graded)
+    graded_exactly(graded)
+    told_in_our_words(graded)
+    harmed_nothing_but_itself(graded)
 
 
 def test_answers_known_by_heart_score_nothing(tmp_path):

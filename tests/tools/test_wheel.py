@@ -57,6 +57,8 @@ def test_what_is_in_it(site):
     names = zipfile.ZipFile(site[0]).namelist()
     assert "zth_helpers/_data/names.txt" in names and "zth_helpers/py.typed" in names
     assert sum(name.startswith("zth_helpers/_solutions/0") for name in names) == 6
+    modules = [path.name for path in (ROOT / "zth_helpers" / "interact" / "js").glob("*.js")]
+    assert len(modules) > 10 and {f"zth_helpers/interact/js/{name}" for name in modules} <= set(names)
     assert not [n for n in names if n.startswith(("tests", "tools", "benchmarks", "notebooks", "data"))]
 
 

@@ -62,9 +62,8 @@ def start(which: str, root: Path = ROOT) -> int:
     _follow(sources, root)
     first = _copy_of(sources[0], root)
     print(
-        f"Open {first.name} in JupyterLab: `make lab` in {root}, then {first.relative_to(root)} in the"
-        f" list of"
-        f" files on the left; or from anywhere: jupyter lab {first}"
+        f"Open {first.name} in JupyterLab: `make lab` in {root}, then {first.relative_to(root)} in the list "
+        f"of files on the left; or from anywhere: jupyter lab {first}"
     )
     return 0
 

@@ -42,8 +42,10 @@ class _Answer:
 
 
 def progress(which: str = "all", root: Path = ROOT) -> int:
-    """Prints which exercises of a lesson, or of all, are solved, and which comes next. 2 for no such"
-    " lesson."""
+    """Prints which exercises of a lesson, or of all, are solved, and which comes next.
+
+    Gives 2 where there is no such lesson.
+    """
     from zth_helpers.course import own_copies, work_folder
 
     try:

@@ -27,7 +27,8 @@ SUM_ROWS = "it was broadcast over the rows, so sum them, and keep the axis: keep
 
 def _gradients(out: Tensor, incoming: Tensor | None = None, **atoms: Tensor) -> dict[str, Tensor]:
     """Autograd's gradients of the atoms, in the order of the keywords."""
-    return dict(zip(atoms, torch.autograd.grad(out, list(atoms.values()), incoming)))
+    arrived = out if incoming is None else (out * incoming).sum()  # given apart, torch would import sympy
+    return dict(zip(atoms, torch.autograd.grad(arrived, list(atoms.values()))))
 
 
 class _NoAutograd(TorchFunctionMode):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from zth_helpers.exercises.checks import call, expect, kind, named, parts_of, require
 from zth_helpers.exercises.draws import dice, seeded
@@ -54,6 +54,8 @@ def normalise_rows(normalise: Any) -> str:
             "keepdim=True is missing: that divides column j by the sum of row j": N / N.sum(1),
             "these are the columns: sum over axis 1, along each row": N / N.sum(0),
             "that divides by the sum of the whole table": N / N.sum(),
+            "softmax is for logits; counts are divided by their sum": N.float().softmax(1),
+            "divide by the sum of the row, not by its largest count": N / N.max(1, keepdim=True).values,
             "nothing is divided yet": N.float(),
             "whole numbers: use `/`, not `//`": torch.zeros(V, V),
         }
@@ -381,15 +383,13 @@ def tune_smoothing(tune: Any) -> str:
     )
 
 
-class _Largest(TorchDispatchMode):
-    """While active, notes the largest tensor that an operation makes."""
+class _Largest(TorchFunctionMode):
+    """While active, notes the largest tensor that a function gives."""
 
-    def __init__(self):
-        super().__init__()
-        self.numel = 0
+    numel = 0
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        out = operation(*args, **(kwargs or {}))
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else (out,):
             if isinstance(t, Tensor):
                 self.numel = max(self.numel, t.numel())
@@ -416,7 +416,8 @@ def index_rows(logits: Any) -> str:
         x[1] = x[0]  # a row that is used twice: its gradients add up
         want = F.one_hot(x, V).float() @ W
         upstream = torch.randn(want.shape, generator=g)
-        (want_grad,) = torch.autograd.grad(want, W, upstream)
+        # One sum: with upstream given apart torch would import sympy, half a second.
+        (want_grad,) = torch.autograd.grad((want * upstream).sum(), W)
         mistakes = {"these are the columns of W: W[x] selects rows": W[:, x.clamp(max=M - 1)].T}
         given: list[Tensor] = []
 
@@ -434,7 +435,7 @@ def index_rows(logits: Any) -> str:
             " vectors: index W instead",
         )
         require(got.requires_grad, "no gradient can reach W: leave out detach, .data and torch.no_grad")
-        (grad,) = torch.autograd.grad(got, given[0], upstream, allow_unused=True)
+        (grad,) = torch.autograd.grad((got * upstream).sum(), given[0], allow_unused=True)
         require(grad is not None, "no gradient can reach W: leave out detach, .data and torch.no_grad")
         expect("the gradient of W", grad, want_grad)
     return "the same logits and the same gradient as one-hot times W, with no one-hot made"

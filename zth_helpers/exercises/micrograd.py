@@ -58,6 +58,13 @@ def gradient_by_hand(gradient: Any) -> str:
                 db - 2 * math.cos(3 * b),
                 dc,
             ],
+            "the derivative of sin is +cos": [da, db - 6 * math.cos(3 * b), dc],
+            "the exponent sinks by one: b**2.5 has the derivative 2.5 * b**1.5": [
+                da,
+                db + 2.5 * (b**2.5 - b**1.5),
+                dc,
+            ],
+            "the factor of b**1.5 is the old exponent, 2.5": [da, db - b**1.5, dc],
             "the sign of dc: the derivative of -1/c is +1/c²": [da, db, -dc],
             "the sign of da: both of its terms are negative": [-da, db, dc],
             "a**0.5 has the derivative 0.5 * a**-0.5": [-3 * a**2 - 0.5 * a**0.5, db, dc],
@@ -102,6 +109,16 @@ def _symmetric(g, x, i, h):
     return (_nudged(g, x, i, h) - _nudged(g, x, i, -h)) / (2 * h)
 
 
+def _left_nudged(g, x, i, h):
+    """As _forward, but the inputs before i have kept their nudges."""
+    y = tuple(v + h * (j < i) for j, v in enumerate(x))
+    return _forward(g, y, i, h)
+
+
+def _half_way(g, x, i, h):
+    return _symmetric(g, x, i, h / 2)
+
+
 def _all_at_once(g, x, i, h):
     return (g(*(v + h for v in x)) - g(*x)) / h
 
@@ -124,6 +141,7 @@ def forward_difference(slopes: Any) -> str:
         {
             "that is the rise; divide by h": lambda g, x, i, h: _forward(g, x, i, h) * h,
             "that nudges all inputs at once; nudge one at a time": _all_at_once,
+            "an input stays nudged while the next one is: put it back first": _left_nudged,
             "that is the backward difference: nudge by +h": _backward,
             "the sign is turned round: nudged minus unnudged": lambda *a: -_forward(*a),
             "that is the symmetric difference, which comes next": _symmetric,
@@ -148,6 +166,7 @@ def symmetric_difference(slopes: Any) -> str:
         slopes,
         _symmetric,
         {
+            "that goes h/2 to each side: go h to the right and h to the left": _half_way,
             "the two points are 2h apart, not h": lambda *a: 2 * _symmetric(*a),
             "that is the forward difference: go to both sides": _forward,
             "that is the backward difference: go to both sides": _backward,
@@ -187,6 +206,7 @@ def product_backward(backward: Any) -> str:
 
         mistakes = {
             "you forgot to multiply with what arrives, out.grad": [ga + db, gb + da],
+            "two things: multiply with what arrives, out.grad, and add with `+=`": [db, da],
             "`=` forgets what a and b have received elsewhere: add with `+=`": [db * g, da * g],
             "the slope in a is b's data, and the other way round": [ga + da * g, gb + db * g],
             "the gradients are unchanged": [ga, gb],
@@ -367,6 +387,7 @@ def _judge_operations(Value: Any) -> None:
                 if name == "exp"
                 else math.exp(value),
                 "use the natural logarithm, math.log": math.log10(value),
+                f"that is the number itself: {name} has to act on self.data": value,
             }
             expect(f"the data of Value({value:.4f}).{name}()", made.data, math_of(value), mistakes, rtol=1e-6)
             want = [v.grad.item() for v in x]

@@ -46,8 +46,8 @@ LECTURE = 2.4816
     minutes=15,
 )
 def context_windows(build_dataset: Any) -> str:
-    """Lesson 03, *Context windows*, with a twist: X (N, 2·block_size) holds the letters on both sides"
-    " of Y."""
+    """Lesson 03, *Context windows*, with a twist: X (N, 2·block_size) holds the letters on both sides
+    of Y."""
     for seed, letters, k in ((1, "abcde", 3), (2, "kmnopqrs", 1), (3, "xyz", 5), (4, "bdfgh", 2)):
         words = made_up(seed, letters, 20)
         stoi = numbered(words)
@@ -286,9 +286,9 @@ def direct_connections(make_W0: Any, logits: Any) -> str:
         got = call(answer, X, *p)
         expect("logits", got, right, mistakes)
         upstream = torch.randn(right.shape, generator=g)
-        wanted = torch.autograd.grad(right, p, upstream)
+        wanted = torch.autograd.grad((right * upstream).sum(), p)
         require(got.requires_grad, "no gradient reaches W0: leave out detach, .data and torch.no_grad")
-        grads = torch.autograd.grad(got, given, upstream, allow_unused=True)
+        grads = torch.autograd.grad((got * upstream).sum(), given, allow_unused=True)
         for name, grad, want in zip(("C", "W0", "W1", "b1", "W2", "b2"), grads, wanted):
             require(grad is not None, f"no gradient reaches {name}: leave out detach and .data")
             expect(f"gradient of {name}", grad, want)

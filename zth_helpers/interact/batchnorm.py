@@ -57,13 +57,13 @@ def scale_through_depth(
     )
     ax.legend(frameon=False, fontsize=7, labelcolor=INK)
     gradients = [out.grad for out in outs if out.grad is not None]
-    for place, title, tensors in (
-        (middle, "std of the outputs", outs),
-        (right, "std of the gradients", gradients),
+    for place, title, tensors, limits in (
+        (middle, "std of the outputs", outs, (1e-3, 1e2)),  # the page's own limits
+        (right, "std of the gradients", gradients, (1e-7, 1e1)),
     ):
         ax = fig.add_subplot(place)
         ax.plot(range(1, hidden + 1), [t.std().item() for t in tensors], "o-", color=COLOURS[0], label=title)
-        ax.set(title=title, xlabel="layer", yscale="log")
+        ax.set(title=title, xlabel="layer", yscale="log", ylim=limits)
     data = {
         "contexts": X.tolist(),
         "targets": Y.tolist(),

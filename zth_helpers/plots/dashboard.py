@@ -28,7 +28,11 @@ NO_UPDATES = "no update yet: give mon.step(loss, lr=lr),\nor Monitor(model, opti
 def dashboard(mon: Monitor | Sequence[float]) -> Figure:
     """Outputs, gradients, loss and updates so far, from whatever `mon` has recorded; or losses alone."""
     if not isinstance(mon, Monitor):
-        return loss_curve(mon, window=max(1, len(mon) // 20))
+        if np.isfinite(mon).all():
+            return loss_curve(mon, window=max(1, len(mon) // 20))
+        fig = Figure(8, 3.4)
+        _draw_loss(fig.add_subplot(), np.asarray(mon, dtype=float), np.arange(len(mon)))
+        return fig
     fig = Figure(*SIZE)
     fig.set_layout_engine("none")  # fixed places: quick to draw
     edges = dict(left=0.07, right=0.785, bottom=0.09, top=0.945, hspace=0.42, wspace=0.2)
@@ -37,7 +41,7 @@ def dashboard(mon: Monitor | Sequence[float]) -> Figure:
     _draw_layers(gradients, mon, "gradients", "gradient of the loss", "call mon.retain_grads()")
     if outputs.lines:
         _beside(gradients, outputs)  # one legend for both
-    _draw_loss(loss, mon)
+    _draw_loss(loss, mon.losses, mon.loss_steps)
     if draw_updates(updates, mon, POINTS):
         _beside(updates, updates)
     else:
@@ -120,17 +124,17 @@ def _draw_layers(ax: Axes, mon: Monitor, what: str, xlabel: str, missing: str) -
     _titled(ax, f"{what.capitalize()}{when}", xlabel, "density")
 
 
-def _draw_loss(ax: Axes, mon: Monitor) -> None:
-    steps, lows, means, highs = _blocks(mon.losses, mon.loss_steps, POINTS)
+def _draw_loss(ax: Axes, losses: np.ndarray, at_steps: np.ndarray) -> None:
+    steps, lows, means, highs = _blocks(losses, at_steps, POINTS)
     title, xlabel = "Loss", "step"
     if len(steps):
-        if len(mon.losses) > POINTS:
+        if len(losses) > POINTS:
             ax.fill_between(steps, lows, highs, color=COLOURS[0], alpha=0.25, lw=0)
         ax.plot(steps, means, color=COLOURS[0], lw=1.2)
-        if _needs_log(mon.losses):
+        if _needs_log(losses):
             ax.set_yscale("log")
-        title = f"Loss after {mon.loss_steps[-1] + 1:,} steps: {mon.losses[-LAST:].mean():.4f}"
-        xlabel = f"step (above: the mean of the last {min(LAST, len(mon.losses))})"
+        title = f"Loss after {at_steps[-1] + 1:,} steps: {losses[-LAST:].mean():.4f}"
+        xlabel = f"step (above: the mean of the last {min(LAST, len(losses))})"
     _titled(ax, title, xlabel, "loss")
 
 
@@ -147,4 +151,4 @@ def _beside(ax: Axes, of: Axes) -> None:
     place = dict(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderpad=0)
     lines = [line for line in of.lines if not str(line.get_label()).startswith("_")]
     labels = [line.get_label() for line in lines]
-    ax.legend(lines, labels, frameon=False, fontsize=8, labelcolor=INK, handlelength=1.6, **place)
+    ax.legend(lines, labels, frameon=False, fontsize=7, labelcolor=INK, handlelength=1.6, **place)

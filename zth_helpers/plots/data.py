@@ -135,6 +135,7 @@ def activation_functions() -> Figure:
 
     x = torch.linspace(-4, 4, 800, dtype=torch.float64)  # an even number of points leaves out the kink at 0
     fig = Figure(9, 5.2)
+    fig.suptitle("Six activation functions and their slopes", color=INK, fontsize=11)
     for place, (name, f) in enumerate(functions.items(), 1):
         ax = fig.add_subplot(2, 3, place)
         ax.axhline(0, color=GRID, linewidth=0.8)
