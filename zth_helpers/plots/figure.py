@@ -81,7 +81,7 @@ class Figure(matplotlib.figure.Figure):
 
 
 def alternative(twin: str) -> str:
-    """The alternative text of a picture: the first line of its twin, or the first two where that is a word."""
+    """The alternative text of a picture: the first line of its twin, or two where that is a mere word."""
     lines = [line.strip() for line in twin.splitlines() if line.strip()] or ["figure"]
     first = lines[0] if len(lines[0]) > 5 else "; ".join(lines[:2])
     return first if len(first) <= 200 else f"{first[:199]}…"
