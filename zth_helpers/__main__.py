@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "start":
         return work_folder.start(options.lesson)
     if options.command == "progress":
-        return progress.progress(options.lesson)
+        status = progress.progress(options.lesson)
+        work_folder.write_welcome(progress.solved())
+        return status
     return doctor.say_names() if options.command == "names" else doctor.main()
 
 

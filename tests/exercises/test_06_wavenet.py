@@ -182,6 +182,16 @@ def look_at(*places, before=True):
     return answer
 
 
+def from_places(*places):
+    """Changes everything from each of these places on, and tries no other place."""
+
+    def answer(net, ids, V):
+        others = [torch.cat([ids[:, :t], (ids[:, t:] + 1) % V], 1) for t in places]
+        return all(torch.equal(net(other)[:, :t], net(ids)[:, :t]) for other, t in zip(others, places))
+
+    return answer
+
+
 def by_argmax(net, ids, V):
     """Compares the likeliest letters alone."""
     return master("is_causal")(lambda x: net(x).argmax(-1), ids, V)
@@ -272,6 +282,9 @@ WRONG = [
      "you call a far-sighted one causal, but each place sees the one 6 to its right"),
     ("is_causal", lambda net, ids, V: torch.equal(net(ids.flip(1)), net(ids).flip(1)), "not causal"),
     ("is_causal", by_argmax, "you call a faint leak causal, but each place sees a little"),
+    ("is_causal", from_places(3), "you call a leak at the start causal, but the first place sees the second"),
+    ("is_causal", from_places(1, 3), "you call a leak at the end causal, but the last place but one"),
+    ("is_causal", from_places(6), "you call one small leak causal"),
     ("is_causal", lambda net, ids, V: master("is_causal")(net, ids, 9), "your code raised IndexError"),
     ("is_causal", lambda net, ids, V: 1, "expected True or False, got int"),
     ("is_causal", lambda net, ids, V: net(ids) == net(ids), "expected one True or False"),

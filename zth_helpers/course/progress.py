@@ -41,15 +41,32 @@ class _Answer:
         return hashlib.sha256(json.dumps([course, self.call, self.cells]).encode()).hexdigest()
 
 
+def lectures(which: str, root: Path = ROOT) -> list[Path]:
+    """The notebooks of one lecture ("3", "03", "mlp" or "03_mlp") or of "all": lesson and exercises.
+
+    Raises ValueError that lists what there is.
+    """
+    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    wanted = which.strip().lower().removesuffix(".ipynb")
+    chosen = [p for p in lessons if wanted == "all" or wanted in _spellings(p.stem)]
+    if not chosen:
+        there = ", ".join(f"{int(p.name[:2])} ({p.stem[3:]})" for p in lessons)
+        raise ValueError(f"there is no lecture {which!r}; there are {there}, and `all`")
+    return [q for p in chosen for q in (p, p.parent / "exercises" / p.name) if q.exists()]
+
+
+def _spellings(stem: str) -> set[str]:
+    number, _, name = stem.partition("_")
+    return {stem, number, str(int(number)), name, name.replace("_", " "), name.replace("_", "-")}
+
+
 def progress(which: str = "all", root: Path = ROOT) -> int:
     """Prints which exercises of a lesson, or of all, are solved, and which comes next.
 
     Gives 2 where there is no such lesson.
     """
-    from zth_helpers.course import work_folder
-
     try:
-        chosen = {path.stem for path in work_folder.lectures(which, root)}
+        chosen = {path.stem for path in lectures(which, root)}
     except ValueError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 2
@@ -90,8 +107,6 @@ def progress(which: str = "all", root: Path = ROOT) -> int:
                 following = f"next: {title}, in {path.relative_to(root)}"
     _write(root / "work" / KEPT, kept)
     print("\n".join([*lines, following or "all solved"]))
-    if (root / "notebooks" / "welcome.md").exists():
-        work_folder.write_welcome(solved(root), root)
     return 0
 
 

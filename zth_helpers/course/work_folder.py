@@ -76,29 +76,10 @@ def update(which: str, root: Path = ROOT) -> list[str]:
     return [*lines, f"✓ work/{name} is the course's version"]
 
 
-def lectures(which: str, root: Path = ROOT) -> list[Path]:
-    """The notebooks of one lecture ("3", "03", "mlp" or "03_mlp") or of "all": lesson and exercises.
-
-    Raises ValueError that lists what there is.
-    """
-    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    wanted = which.strip().lower().removesuffix(".ipynb")
-    chosen = [p for p in lessons if wanted == "all" or wanted in _spellings(p.stem)]
-    if not chosen:
-        there = ", ".join(f"{int(p.name[:2])} ({p.stem[3:]})" for p in lessons)
-        raise ValueError(f"there is no lecture {which!r}; there are {there}, and `all`")
-    return [q for p in chosen for q in (p, p.parent / "exercises" / p.name) if q.exists()]
-
-
-def _spellings(stem: str) -> set[str]:
-    number, _, name = stem.partition("_")
-    return {stem, number, str(int(number)), name, name.replace("_", " "), name.replace("_", "-")}
-
-
 def start(which: str, root: Path = ROOT) -> int:
     """Lays out work/ and says which of its notebooks to open for a lecture; 2 for no such lecture."""
     try:
-        chosen = lectures(which, root)
+        chosen = progress.lectures(which, root)
     except ValueError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 2

@@ -66,7 +66,7 @@ def _judge(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) 
             missing = f"the gradient of {name} is missing from your dict (right so far: {done})"
             require(key in got, missing)
             value = got[key]
-        expect(f"d{name}, {where}", value, want, mistakes.get(name), rtol=1e-5, atol=1e-8)
+        expect(f"d{name}, {where}", value, want, mistakes.get(name), rtol=1e-4, atol=1e-7)
 
 
 def _judge_tuple(where: str, got: object, true: Named, mistakes: Mapping[str, Named]) -> None:

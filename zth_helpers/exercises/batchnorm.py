@@ -354,9 +354,7 @@ def dead_neurons(dead: Any) -> str:
         usual = (h.abs() > 0.99).all(0).nonzero().flatten().tolist()
         got = call(dead, h, threshold)
         alone = isinstance(got, tuple) and len(got) == 1 and isinstance(got[0], Tensor)
-        require(
-            not alone, "that is a tuple with one tensor in it, as nonzero(as_tuple=True) gives: take its [0]"
-        )
+        require(not alone, "that is a tuple with one tensor in it, as nonzero(as_tuple=True) gives; take [0]")
         ok = isinstance(got, list | tuple) or (isinstance(got, Tensor) and got.ndim <= 2)
         require(ok, f"expected the indices of the dead neurons, got {kind(got)}")
         mask = isinstance(got, Tensor) and got.dtype == torch.bool

@@ -49,7 +49,16 @@ def call(answer: Callable, *inputs: Any, keep: bool = True, returns: bool = True
 
 
 def plain(value: Any) -> Any:
-    """NumPy's arrays as tensors and its numbers as Python's, also inside of lists, tuples and dicts."""
+    """NumPy's arrays as tensors and its numbers as Python's, also inside of lists, tuples and dicts.
+
+    Tensors come as dense ones on the CPU. Raises Wrong for complex numbers.
+    """
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise Wrong("got complex numbers: everything here is real")
+        if value.layout is not torch.strided:
+            value = value.to_dense()
+        return value if value.device.type == "cpu" else value.cpu()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -198,14 +207,14 @@ def _close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
 def _as_tensor(what: str, value: Any) -> Tensor:
     value = plain(value)
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return value.detach()
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
         raise Wrong(f"{what}: expected a number or a tensor, got {kind(value)}")
     try:
         flat = [v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for v in value] \
             if isinstance(value, list | tuple) else value  # fmt: skip
         return torch.tensor(flat, dtype=torch.float64 if not isinstance(value, int) else torch.int64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise Wrong(f"{what}: cannot be read as numbers ({error})") from None
 
 

@@ -170,7 +170,7 @@ class Exercise:
                 try:
                     inspect.signature(self.judge).bind(*answers)
                 except TypeError:
-                    raise Wrong(f"check() got {len(answers)} answers, but it is {self.usage()}") from None
+                    raise Wrong(f"it got {len(answers)} where it takes {self.usage()}") from None
                 with limit:
                     verdict = Verdict("right", self.title, self.judge(*answers))
             except KeyboardInterrupt:

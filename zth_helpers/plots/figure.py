@@ -81,13 +81,10 @@ class Figure(matplotlib.figure.Figure):
 
 
 def alternative(twin: str) -> str:
-    """The alternative text of a picture: the first line of its twin, and more where that says little."""
-    text = ""
-    for line in filter(None, map(str.strip, twin.splitlines())):
-        text = f"{text}; {line}" if text else line
-        if len(text) >= 12:
-            break
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    """The alternative text of a picture: the first line of its twin, or two where that is a mere word."""
+    lines = [line.strip() for line in twin.splitlines() if line.strip()] or ["figure"]
+    first = lines[0] if len(lines[0]) > 5 else "; ".join(lines[:2])
+    return first if len(first) <= 200 else f"{first[:199]}…"
 
 
 def ramp(i: int, n: int) -> str:
