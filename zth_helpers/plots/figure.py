@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.figure
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_hex
@@ -56,7 +57,7 @@ class Figure(matplotlib.figure.Figure):
             ax.spines[side].set_visible(False)
         for side in ("bottom", "left"):
             ax.spines[side].set_color(INK)
-        ax.set_prop_cycle(color=COLOURS)
+        ax.set_prop_cycle(cycler(linestyle=["-", "--", ":"]) * cycler(color=COLOURS))  # the seventh is dashed
         return ax
 
     def png(self, scale: int = 2) -> bytes:
