@@ -23,7 +23,7 @@ def trees(word: str, starts: Sequence[int], block_size: int = 8) -> Figure:
         colour, order = (COLOURS[0], 3) if last else (FAINT, 1)
         for level, at in sorted({node for start in some for node in _nodes(start, block_size)}):
             for child in (at, at - 2 ** (level - 1)) if level else ():
-                ax.plot([child, at], [1 - level, -level], color=colour, lw=1.4, zorder=order)
+                ax.plot([child, at], [1 - level, -level], "-", color=colour, lw=1.4, zorder=order)
             ax.plot(at, -level, "o", ms=9, color=colour, zorder=order + 1)
     for i in range(starts[0], starts[-1] + block_size):
         ax.text(i, 0.35, text[i], ha="center", family="monospace", fontsize=12, color=INK)
