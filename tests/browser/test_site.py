@@ -172,7 +172,7 @@ def test_explorables_answer_without_a_kernel(address, browser, lesson):
         page.on(
             "request", lambda r: asked.append(r.url) if not r.url.startswith(("data:", "blob:")) else None
         )
-        root = page.locator(".zth").first
+        root = page.locator(".zth:has(input[type=range])").first
         root.wait_for(timeout=30_000)
         root.scroll_into_view_if_needed()
         slider = root.locator("input[type=range]").first
