@@ -69,6 +69,7 @@ def search(
             metric="dev",
             mode="min",
             num_samples=trials,
+            reuse_actors=True,  # a process that has torch loaded is worth keeping for trials this short
             scheduler=tune.schedulers.MedianStoppingRule(
                 time_attr="training_iteration", grace_period=4, min_samples_required=8
             ),

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.browser.conftest import watched_page
+from tests.browser.explorables import changes, words
 from tools import site as tool
 
 pytestmark = pytest.mark.browser
@@ -160,6 +161,28 @@ def test_a_lesson_can_be_read_within_two_seconds(address, browser):
         pictures = [url for url, _ in loaded if "/pictures/" in url]
         assert len(pictures) < page.locator("figure.picture img").count()
         assert sum(size for _, size in loaded) < 8e6
+
+
+@pytest.mark.parametrize("lesson", ["02_bigram", "04_batchnorm"])
+def test_explorables_answer_without_a_kernel(address, browser, lesson):
+    """A hand on the keyboard moves the first slider: the numbers and the words under the figure follow."""
+    with watched_page(browser) as page:
+        assert opened(page, f"{address}/notebooks/{lesson}.html") == []
+        asked = []
+        page.on(
+            "request", lambda r: asked.append(r.url) if not r.url.startswith(("data:", "blob:")) else None
+        )
+        root = page.locator(".zth:has(input[type=range])").first
+        root.wait_for(timeout=30_000)
+        root.scroll_into_view_if_needed()
+        slider = root.locator("input[type=range]").first
+        said, number = words(root), root.locator("output").first.inner_text()
+        at_end = slider.evaluate("i => +i.value >= +i.max")
+        slider.focus()
+        assert changes(root, lambda: slider.press("ArrowLeft" if at_end else "ArrowRight"))
+        assert root.locator("output").first.inner_text() != number
+        assert words(root) != said
+        assert page.errors == [] and [url for url in asked if not url.startswith(address)] == []
 
 
 def test_links_inside_of_the_site(built, address, browser):

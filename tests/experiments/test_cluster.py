@@ -23,12 +23,12 @@ def test_two_nodes_share_the_trials(tmp_path, monkeypatch):
     try:
         two.add_node(num_cpus=1)
         two.wait_for_nodes()
-        fixed = {"steps": 200, "checks": 5}
-        found = cluster.search("mlp", fixed, 4, tmp_path, address=two.address)
-        assert len(found) == 4 and not found.errors
+        # Most of the time goes into the start of one process a node, which loads torch.
+        found = cluster.search("mlp", {"steps": 100, "checks": 2}, 3, tmp_path, address=two.address)
+        assert len(found) == 3 and not found.errors
         assert all(result.metrics["dev"] < 3.3 and result.metrics["state"] == "done" for result in found)
         assert len({result.metrics["node"] for result in found}) == 2
-        assert len({str(result.config) for result in found}) == 4
+        assert len({str(result.config) for result in found}) == 3
     finally:
         ray.shutdown()
         two.shutdown()

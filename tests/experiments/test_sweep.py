@@ -17,9 +17,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiments import report, sweep, train
+from experiments import record, report, sweep, train
+from experiments.data import Data
 from experiments.models import MODELS
 from tools.lesson import ROOT
+from zth_helpers import load_names
 
 ENVIRONMENT = os.environ | {"ZTH_QUIET": "1", "ZTH_NAMES": "shipped", "ZTH_DEVICE": "cpu"}
 # A worker whose trials take a moment, say when they are through, and fail once for a reason of their own.
@@ -165,6 +167,22 @@ def test_a_bad_trial_is_given_up(tmp_path):
     study.optimize(objective, n_trials=1)
     last = study.trials[-1]
     assert last.state == TrialState.PRUNED and 3 <= len(last.intermediate_values) < 10
+
+
+def test_a_record_of_a_trial_holds_both_seeds(tmp_path):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    fixed = {"steps": 40, "checks": 2}
+    study.optimize(lambda trial: sweep.objective(trial, "mlp", fixed, tmp_path, "cpu"), n_trials=1)
+    [trial] = study.trials
+    line = record.line_of(trial, tmp_path, another_seed=43)
+    assert line["state"] == "complete" and line["hidden"] == trial.params["hidden"]
+    assert line["dev"] == pytest.approx(trial.value, abs=1e-5) == line["curve"][-1]
+    by_seed = {run["config"]["seed"]: run for run in map(json.loads, (tmp_path / "runs.jsonl").open())}
+    assert line["again"]["dev"] == pytest.approx(by_seed[43]["dev"], abs=1e-5) != line["dev"]
+    assert by_seed[43]["config"] | {"seed": 42} == by_seed[42]["config"]
+    net, config = train.load(tmp_path / by_seed[42]["name"])
+    assert line["test"] == pytest.approx(train.split_loss(net, *Data(load_names(), config).test), abs=1e-5)
+    assert "again" not in record.line_of(trial, tmp_path)
 
 
 def test_the_table_and_the_picture_tell_what_mattered():

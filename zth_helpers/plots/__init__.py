@@ -30,6 +30,7 @@ from zth_helpers.plots.micrograd import (
 )
 from zth_helpers.plots.mlp import counting_curve, mlp_network
 from zth_helpers.plots.report import save_report
+from zth_helpers.plots.sweeps import loss_against, parallel_coordinates, winners_again
 from zth_helpers.plots.training import (
     activation_histograms,
     gradient_histograms,
@@ -58,11 +59,13 @@ __all__ = [
     "histograms",
     "learning_rate_finder",
     "logit_pushes",
+    "loss_against",
     "loss_and_levels",
     "loss_curve",
     "losses_and_floors",
     "mlp_network",
     "one_hot_image",
+    "parallel_coordinates",
     "ramp",
     "recipes",
     "row_bars",
@@ -79,5 +82,6 @@ __all__ = [
     "two_moons",
     "update_ratios",
     "weight_gradient_histograms",
+    "winners_again",
     "you_are_here",
 ]
