@@ -39,13 +39,14 @@ def jail(bwrap: str, work: Path, connection: Path) -> list[str]:
         "--cap-drop",
         "ALL",
         "--clearenv",
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # first: the course itself may lie in /tmp
     ]
     for path in dict.fromkeys(readable):
         if Path(path).is_symlink():  # on most systems /bin is one, to usr/bin
             command += ["--symlink", os.readlink(path), path]
         elif Path(path).exists():
             command += ["--ro-bind", path, path]
-    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/tmp/home/.ipython"]
+    command += ["--dir", "/tmp/home/.ipython"]
     command += ["--bind", str(connection.parent), str(connection.parent)]
     command += ["--bind", str(work), str(work), "--chdir", str(work)]
     variables = {"HOME": "/tmp/home", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "ZTH_QUIET": "1"}
