@@ -163,7 +163,7 @@ def test_a_lesson_can_be_read_within_two_seconds(address, browser):
         assert sum(size for _, size in loaded) < 8e6
 
 
-@pytest.mark.parametrize("lesson", ["02_bigram", "04_batchnorm"])
+@pytest.mark.parametrize("lesson", ["03_mlp", "04_batchnorm"])
 def test_explorables_answer_without_a_kernel(address, browser, lesson):
     """A hand on the keyboard moves the first slider: the numbers and the words under the figure follow."""
     with watched_page(browser) as page:

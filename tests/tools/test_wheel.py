@@ -56,6 +56,7 @@ def site(tmp_path_factory):
 def test_what_is_in_it(site):
     names = zipfile.ZipFile(site[0]).namelist()
     assert "zth_helpers/_data/names.txt" in names and "zth_helpers/py.typed" in names
+    assert "zth_helpers/_data/sweep_gru.jsonl" in names
     assert sum(name.startswith("zth_helpers/_solutions/0") for name in names) == 6
     modules = [path.name for path in (ROOT / "zth_helpers" / "interact" / "js").glob("*.js")]
     assert len(modules) > 10 and {f"zth_helpers/interact/js/{name}" for name in modules} <= set(names)
