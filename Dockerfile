@@ -17,5 +17,4 @@ ENV PATH="/course/.venv/bin:$PATH"
 EXPOSE 8888
 HEALTHCHECK --interval=30s --start-period=30s CMD \
     python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:8888/api', timeout=5)"
-CMD zth copies && exec jupyter lab --config=tools/lab_config.py --ip=0.0.0.0 --no-browser \
-    --LabApp.default_url=/lab/tree/work/welcome.md
+CMD zth copies && exec jupyter lab --config=tools/lab_config.py --ip=0.0.0.0 --no-browser

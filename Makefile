@@ -35,7 +35,7 @@ lab: install-course
 	@$(BIN)/python -m zth_helpers names
 	@$(BIN)/python -m zth_helpers copies
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/jupyter lab --config=tools/lab_config.py --ip=127.0.0.1 \
-		--LabApp.default_url=/lab/tree/work/welcome.md $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+		$$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
 
 start: install-course
 	@$(BIN)/python -m zth_helpers start "$(L)"

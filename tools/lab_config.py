@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+WELCOME = "work/welcome.md"  # below the course: what JupyterLab opens with
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -79,6 +80,7 @@ if "get_config" in globals():  # not when a test imports it
     c.ServerApp.contents_manager_class = Contents
     # The course is the root, whatever a jupyter_lab_config.py of the user's own says.
     c.ServerApp.root_dir = c.LabApp.root_dir = str(Path(__file__).resolve().parents[1])
+    c.LabApp.default_url = f"/lab/tree/{WELCOME}"
     if os.name != "nt":  # no login shell: that would forget the PATH with the course's commands
         c.ServerApp.terminado_settings = {"shell_command": [os.environ.get("SHELL") or "sh"]}
     c.LabApp.extra_labextensions_path = [str(Path(__file__).parent / "lab_extensions")]
