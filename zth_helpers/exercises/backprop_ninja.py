@@ -612,9 +612,8 @@ def attention_backward(backward: Any) -> str:
             "Q": {
                 "the 1/√d of the scores is forgotten on the way back": d["Q"] / scale,
                 "divide by √d, not by d": d["Q"] * scale,
-                "A (1 - A) is the slope of an entry by its own score alone; all entries of a row"
-                " depend on each"
-                " other: dS = A (dA - the row's sum of dA A)": (A * (1 - A) * dA) @ K * scale,
+                "A (1 - A) is the slope of an entry by its own score alone; all entries of a row depend on"
+                " each other: dS = A (dA - the row's sum of dA A)": (A * (1 - A) * dA) @ K * scale,
                 "in a softmax all entries of a row depend on each other: the sum is missing": (A * dA)
                 @ K
                 * scale,

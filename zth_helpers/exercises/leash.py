@@ -75,15 +75,13 @@ def untouched_settings() -> Iterator[None]:
     finally:
         if torch.initial_seed() != seed:
             note(
-                "your code calls torch.manual_seed, which seeds everything that runs after it; the"
-                " check has put"
+                "your code calls torch.manual_seed, which seeds everything that runs after it; the check has put"
                 " it back. A generator of its own disturbs nothing: torch.Generator().manual_seed(…)"
             )
         if random.getstate() != python:
             note(
-                "your code uses Python's global random numbers, which everything after it shares; the"
-                " check has"
-                " put them back. random.Random(seed) is a generator of its own"
+                "your code uses Python's global random numbers, which everything after it shares; the check"
+                " has put them back. random.Random(seed) is a generator of its own"
             )
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)

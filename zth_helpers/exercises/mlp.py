@@ -36,8 +36,7 @@ LECTURE = 2.4816
     hints=(
         "Every letter is predicted once, and the end of a word is not: as many rows as letters.",
         "Put block_size dots before the word and block_size dots behind it. Where in that text does"
-        " the letter"
-        " number i of the word stand, and where its neighbours?",
+        " the letter number i of the word stand, and where its neighbours?",
         "With text = dots + word + dots, letter i stands at i + block_size: before it text[i : i +"
         " block_size],"
         " behind it text[i + block_size + 1 : i + 2 * block_size + 1].",

@@ -511,8 +511,7 @@ def _trained(net: nn.Module, X: Tensor, Y: Tensor, steps: int = 500) -> float:
     level=4,
     minutes=40,
     slow="the judge takes 500 steps with 256 games each: is the net much larger than it may be, or a"
-    " Python loop"
-    " over the games in it?",
+    " Python loop over the games in it?",
 )
 def knockout(make_net: Any) -> str:
     """Lecture 6's reason to exist: with equal parameters and steps, a net with the right structure wins."""
@@ -541,7 +540,6 @@ def knockout(make_net: Any) -> str:
         require(
             share >= 0.97,
             f"with {T} players your net names the winner in {share:.1%} of the games held back, the"
-            f" flat hidden"
-            f" layer, as large and trained as long, in {flat:.1%}; 97% are asked for",
+            f" flat hidden layer, as large and trained as long, in {flat:.1%}; 97% are asked for",
         )
     return "; ".join(told)
