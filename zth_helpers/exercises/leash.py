@@ -75,8 +75,8 @@ def untouched_settings() -> Iterator[None]:
     finally:
         if torch.initial_seed() != seed:
             note(
-                "your code calls torch.manual_seed, which seeds everything that runs after it; the check has put"
-                " it back. A generator of its own disturbs nothing: torch.Generator().manual_seed(…)"
+                "your code calls torch.manual_seed, which seeds everything that runs after it; the check has"
+                " put it back. A generator of its own disturbs nothing: torch.Generator().manual_seed(…)"
             )
         if random.getstate() != python:
             note(
