@@ -36,7 +36,7 @@ def all_pictures(page: Page, shown, count: int) -> None:
 
 
 def test_make_lab_opens_on_the_welcome_page_and_it_leads_to_a_copy_of_ones_own(page, lab, course):
-    page.goto(lab)
+    page.goto(f"{lab}&reset")  # without the tabs that other tests have left open
     shown = preview(page)
     expect(shown.get_by_role("heading", level=1)).to_contain_text("Welcome")
     all_pictures(page, shown, 6)
