@@ -58,6 +58,7 @@ def hub():
     passwords = {student: secrets.token_hex(12) for student in STUDENTS}
     process = None
     try:
+        remove_accounts()  # those of a run that was killed
         for student, password in passwords.items():
             subprocess.run(["useradd", "--create-home", "-K", "HOME_MODE=0700", student], check=True)
             subprocess.run(["chpasswd"], input=f"{student}:{password}", text=True, check=True)
@@ -97,10 +98,14 @@ def hub():
         if process:
             process.terminate()
             process.wait(60)
-        for student in STUDENTS:
-            subprocess.run(["loginctl", "terminate-user", student], capture_output=True)
-            subprocess.run(["userdel", "--force", "--remove", student], capture_output=True)
+        remove_accounts()
         shutil.rmtree(base, ignore_errors=True)
+
+
+def remove_accounts() -> None:
+    for student in STUDENTS:
+        subprocess.run(["loginctl", "terminate-user", student], capture_output=True)
+        subprocess.run(["userdel", "--force", "--remove", student], capture_output=True)
 
 
 def answers(url: str) -> bool:
