@@ -35,7 +35,7 @@ RECIPE = {
     "embedding": 64,
     "hidden": 128,
     "layers": 2,
-    "dropout": 0.2,
+    "dropout": 0.1,
     "weight_decay": 0.1,
     "lr": 0.005,
     "batch": 1024,

@@ -95,7 +95,7 @@ class Run:
         torch.manual_seed(config["seed"])
         self.net = build(config, len(self.data.vocab)).to(device)
         kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[config["optimizer"]]
-        more = {"betas": (0.9, 0.98)} if config["optimizer"] == "adamw" else {}
+        more = {"betas": (0.9, 0.98), "fused": True} if config["optimizer"] == "adamw" else {}
         self.optimizer = kind(
             self.net.parameters(), lr=config["lr"], weight_decay=config["weight_decay"], **more
         )

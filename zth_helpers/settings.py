@@ -4,7 +4,7 @@ ZTH_NAMES=lecture    which list of names: "lecture", "shipped", or the path of a
 ZTH_FULL=1           the lectures' own step counts instead of the quick ones
 ZTH_SHRINK=40        one fortieth of the quick steps, to see that everything runs
 ZTH_QUIET=1          no progress bars
-ZTH_DEVICE=cuda      where the experiments train: cpu (the default), cuda, mps
+ZTH_DEVICE=cuda      where lessons 03, 04, 06 and the experiments train: cpu (the default), cuda, mps
 ZTH_LEDGER=FILE      compare(), recomputed() and check() append what they saw to this file (`make numbers`)
 """
 
@@ -39,6 +39,10 @@ def shrink() -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"ZTH_SHRINK={text}: give a whole number, 1 or more")
     return int(text)
+
+
+def gpu_wanted() -> bool:
+    return os.environ.get("ZTH_DEVICE", "") not in ("", "cpu")
 
 
 def device() -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from optuna.trial import TrialState
 from experiments import record, report, sweep, train
 from experiments.data import Data
 from experiments.models import MODELS
+from tests import free_port
 from tools.lesson import ROOT
 from zth_helpers import load_names
 
@@ -91,9 +91,7 @@ def postgres(tmp_path):
     as_user = ["runuser", "-u", "postgres", "--"] if root else []
     if root:
         shutil.chown(folder, "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     subprocess.run(
         [*as_user, found[-1], "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import nbformat
 import pytest
 import requests
 
+from tests import free_port
 from tests.tools.test_class_course import LESSON, POINTS, WRONG, nbgrader, ours, scores
 from tools import class_course
 from tools.notebooks import ROOT
@@ -38,12 +38,6 @@ def missing() -> str:
 
 def as_user(student: str, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(["runuser", "-u", student, "--", *command], capture_output=True, text=True, cwd="/")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

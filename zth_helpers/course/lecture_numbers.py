@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from zth_helpers import settings
 from zth_helpers.text import number
 
+ON_A_GPU = 0.02  # relative: it adds in another order, and many steps magnify the rounding
+
 
 class MadeWith(Protocol):
     """What a number was made with: a list of names, or a number of steps."""
@@ -78,11 +80,11 @@ def compare(
     Both are numbers, 0-d tensors, text, or sequences of these. `made_with` is the list of names and the steps
     that the number was made with, where they matter: `compare("dev loss", dev, 2.1057, words, steps)`. When
     they are not the lecture's, the line says so in brackets; when they are, it ends in ✓ or ✗ (ints and text
-    must be equal, floats within the relative tolerance `tol`). `differs` says in one line why the lecture's
-    number cannot come out.
+    must be equal, floats within the relative tolerance `tol`, or .02 if that is more and ZTH_DEVICE names a
+    GPU). `differs` says in one line why the lecture's number cannot come out.
     """
     ours, theirs = _plain(measured), _plain(lecture)
-    same = _agree(ours, theirs, tol)
+    same = _agree(ours, theirs, _tolerance(tol))
     other = [made.differs for made in made_with if made.differs]
     if other:
         ending = f" ({', '.join(other)})"
@@ -100,7 +102,7 @@ def recomputed(what: str, measured: Any, expected: Any, *made_with: MadeWith, to
     ours, theirs = _plain(measured), _plain(expected)
     print(f"{what} {number(ours, _digits(theirs))}")
     other = [made.differs for made in made_with if made.differs]
-    _record(_row("recomputed", what, ours, theirs, _agree(ours, theirs, tol), other))
+    _record(_row("recomputed", what, ours, theirs, _agree(ours, theirs, _tolerance(tol)), other))
 
 
 def _plain(value: Any) -> Any:
@@ -108,6 +110,10 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tolerance(tol: float) -> float:
+    return max(tol, ON_A_GPU) if settings.gpu_wanted() else tol
 
 
 def _agree(ours: Any, theirs: Any, tol: float) -> bool:
