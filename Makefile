@@ -20,7 +20,7 @@ help:
 	@echo "make class      an nbgrader course from the masters, for teachers (ARGS=~/class)"
 	@echo "make figs       write the figures that the notebooks store to figs/ (for authors)"
 	@echo "make numbers    the lectures' numbers: the lecture's list, full steps (an hour or two)"
-	@echo "make bench      the speed table (under 15 minutes)"
+	@echo "make bench      the speed table (about 20 minutes)"
 
 # Quiet when all is installed; the check itself takes a few milliseconds.
 install-%:

@@ -3,7 +3,7 @@
     for i in live(mon, steps):
         ...forward, mon.retain_grads(), backward, update, mon.step(loss, lr=lr)
 
-One figure (outputs, gradients, loss, updates) stands under the cell, below a bar with the time left. While
+One figure (outputs, gradients, loss, updates) stands under the cell, above a bar with the time left. While
 the loop runs it is drawn in the page, about once a second, from a few hundred numbers; at the end, or when
 the loop is interrupted or fails, a picture takes its place, so what is saved is what was last seen. Outside
 of a notebook there is the bar alone; under ZTH_QUIET=1 only the picture.
@@ -46,8 +46,14 @@ class _Screen:
         self.figure: Any = None
         self.handle: Any = None
         self.notebook = in_notebook()
-        drawn = self.notebook and not settings.quiet()
-        self.due = time.perf_counter() + FIRST if drawn else float("inf")
+        self.due = float("inf")
+        if self.notebook and not settings.quiet():
+            from IPython.display import DisplayHandle
+
+            # Its place is taken before the bar's: text after a figure begins anew, and half a bar would stay.
+            self.handle = DisplayHandle()
+            self.handle.display({"text/plain": ""}, raw=True)
+            self.due = time.perf_counter() + FIRST
 
     def refresh(self) -> None:
         if time.perf_counter() < self.due:
@@ -61,16 +67,14 @@ class _Screen:
         if self.figure is not None:
             self.figure.data = numbers
             return
-        from IPython.display import DisplayHandle
-
         try:
             from zth_helpers.interact.explorable import Explorable
         except ImportError:  # the light install has no widgets: the picture at the end must do
             self.due = float("inf")
             return
-        self.figure, self.handle = Explorable("live", numbers), DisplayHandle()
+        self.figure = Explorable("live", numbers)
         shown, _ = self.figure._repr_mimebundle_()
-        self.handle.display(shown | {"text/plain": "still training"}, raw=True)
+        self.handle.update(shown | {"text/plain": "still training"}, raw=True)
 
     def finish(self) -> None:
         self.due = float("inf")
@@ -78,7 +82,8 @@ class _Screen:
             return
         if self.handle is not None:
             self.handle.update(dashboard(self.mon))
-            self.figure.close()
+            if self.figure is not None:
+                self.figure.close()
         else:
             from IPython.display import display
 

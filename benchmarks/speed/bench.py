@@ -1,4 +1,4 @@
-"""All speeds in turn, into results.md, results.json and the README's table: `make bench`, under 15 minutes.
+"""All speeds in turn, into results.md, results.json and the README's table: `make bench`, about 20 minutes.
 
     python -m benchmarks.speed.bench                    everything; let nothing else run meanwhile
     python -m benchmarks.speed.bench engine windows     only those; the others stay as they were

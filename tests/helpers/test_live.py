@@ -84,10 +84,15 @@ class Notebook:
         self.shown.append(shown)
         self.times.append(self.now)
 
-    update = keep
-
     def display(self, shown, raw: bool = False) -> None:
-        assert raw and shown["text/plain"] == "still training"
+        assert raw and shown == {"text/plain": ""}
+        self.place_taken = True
+
+    def update(self, shown, raw: bool = False) -> None:
+        if raw:
+            assert self.place_taken and shown["text/plain"] == "still training"
+        else:
+            self.keep(shown)
 
 
 def last_step(figure) -> int:
@@ -151,6 +156,17 @@ def test_a_list_of_losses_shows_the_loss_alone(notebook, bad):
     assert json.dumps(sent, allow_nan=False)
     assert sent[0]["loss"]["mean"][0] == pytest.approx(3.0)
     assert ("300 steps" in str(last)) and len(last.axes) == 1
+
+
+def test_the_figures_place_is_taken_before_the_bar_begins(notebook, monkeypatch):
+    """Text that follows a figure begins a new output: half a bar would stay above it."""
+
+    def bar(steps, label):
+        assert notebook.place_taken
+        return range(steps)
+
+    monkeypatch.setattr(room.settings, "progress", bar)
+    assert list(live([1.0], 3)) == [0, 1, 2]
 
 
 def test_a_loop_without_a_loss_shows_nothing(notebook):

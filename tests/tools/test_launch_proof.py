@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def environment(folder: Path, torch_says: str | None = None) -> Path:
                 metadata.write_text(re.sub(r"^Version: .+$", f"Version: {torch_says}", text, flags=re.M))
             elif not (target / entry.name).exists():
                 (target / entry.name).symlink_to(entry)
+    for script in ("jupyter", "jupyter-lab"):
+        text = Path(sys.executable).with_name(script).read_text("utf-8")
+        (folder / "bin" / script).write_text(f"#!{python}\n" + text.partition("\n")[2], encoding="utf-8")
+        (folder / "bin" / script).chmod(0o755)
     return python
 
 
@@ -62,7 +67,7 @@ def test_the_first_cell_brings_the_course_and_leaves_torch_alone(version, wheel,
     script = tmp_path / "lesson.ipy"
     after = 'words = load_names()\nprint(words.about)\nprint("from", __import__("zth_helpers").__file__)\n'
     script.write_text("\n".join([launch, 'print("—")', imports, after]), encoding="utf-8")
-    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel), "PIP_CONFIG_FILE": os.devnull}
     settings |= {"ZTH_NAMES": "", "ZTH_QUIET": "1", "PYTHONPATH": "", "IPYTHONDIR": str(tmp_path)}
     command = [python, "-m", "IPython", "--no-banner", "--colors=NoColor", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | settings)
@@ -125,5 +130,6 @@ def test_the_containers_commands(tmp_path):
             pytest.fail((tmp_path / "server.log").read_text())
         assert (course / "work" / "welcome.md").exists()
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
