@@ -85,6 +85,28 @@ def test_updates_that_bfloat16_rounds_away():
     assert ("error", "0.weight", "updates are lost to rounding:") in found(mon)
 
 
+def test_one_parameter_that_rounding_holds():
+    model = nn.Linear(6, 1, bias=False, dtype=torch.bfloat16)
+    model.weight.data.fill_(1.0)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-5)
+    mon = Monitor(model, optimizer=optimizer, every=5)
+    for _ in range(20):
+        loss = model(torch.randn(8, 6, dtype=torch.bfloat16)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    [finding] = [f for f in diagnose(mon, None) if "rounding" in f.what]
+    assert (finding.layer, finding.measured) == ("weight", "1 parameters in bfloat16 stay as they are")
+
+
+@pytest.mark.parametrize(("steps", "sure"), [(9, False), (10, True)])
+def test_after_ten_steps_a_forgotten_optimizer_is_sure(steps, sure):
+    model = net()
+    mon = train(model, torch.optim.SGD(model.parameters(), 0.1), steps=steps, step=False)
+    assert (("error", "", "the optimizer never steps:") in found(mon)) == sure
+
+
 def test_a_learning_rate_of_zero():
     model = net()
     assert found(train(model, torch.optim.SGD(model.parameters(), 0.0))) == [("error", "", "learning rate")]
@@ -211,6 +233,8 @@ def test_a_detached_body_names_the_first_layer_that_misses_its_gradient():
     findings = diagnose(train(model, torch.optim.SGD(model.parameters(), 0.1)), None)
     [cause] = [f for f in findings.causes if "gradient" in f.what]
     assert cause.layer.startswith("2.") and len(findings.following(cause)) == 3
+    first = diagnose(train(model, torch.optim.SGD(model.parameters(), 0.1), steps=1), None)
+    assert "gets no gradient" in {f.what for f in first}, "nothing here starts at zero: it is no note"
 
 
 def test_a_finding_says_since_when_and_how_often():
