@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from zth_helpers.exercises.checks import call, expect
+from zth_helpers.exercises.checks import call, expect, finite, told_apart
 from zth_helpers.exercises.exercise import NotTried, Wrong, exercise
 
 
@@ -146,6 +147,22 @@ def test_enough_digits_to_see_a_difference():
         expect("x", -12.353553, -12.353553 * (1 + 1e-8), rtol=1e-12, atol=0)
     got, want = str(wrong.value).split("got ")[1].split(", a diff")[0].split(", expected ")
     assert got != want
+
+
+def test_a_small_difference_has_its_sign():
+    text = told_apart(1.0, 1.0 + 2**-30)
+    assert text == "got 1, expected 1.0000000009, a difference of -9.3e-10"
+    assert told_apart(1.0 + 2**-30, 1.0).endswith("a difference of 9.3e-10")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(math.nan, "is nan"), (torch.tensor(math.inf), "is inf"), (torch.zeros(2), "got shape (2,)")],
+)
+def test_one_finite_number_is_asked_for(value, said):
+    assert finite("the loss", torch.tensor([1.5])) == 1.5
+    with pytest.raises(Wrong, match=f"the loss: .*{re.escape(said)}"):
+        finite("the loss", value)
 
 
 def test_the_arguments_are_asked_about_for_type_errors_alone():

@@ -356,6 +356,19 @@ def test_the_same_of_gradients_goes_the_other_way(record):
     assert (finding.what, finding.measured) == ("exploding gradients", "×2.00 a layer")
     assert finding.layer == record.layer_names[chosen[0]] and (finding.since, finding.samples) == (25, 1)
     assert finding.seen == "1 sample from step 25"
+    record.gradients.hist[1:] = 0  # with histograms_every=10 most samples have none
+    assert diagnose(record, V) == [finding]
+
+
+def test_gradients_that_grow_because_outputs_do_follow_from_them(record):
+    chosen = tanhs(record)
+    record.outputs.std[:, chosen] = 0.1 * 2.0 ** torch.arange(5).numpy()
+    for field in (record.gradients.std, record.gradients.mean):
+        field[:, chosen] = 1e-3 * 0.5 ** torch.arange(5).numpy()
+    found = diagnose(record, V)
+    [cause] = found.causes
+    assert cause.what == "exploding outputs"
+    assert [finding.what for finding in found.following(cause)] == ["exploding gradients"]
 
 
 def test_the_band_of_updates(record):

@@ -276,3 +276,29 @@ def test_bad_input_is_named(case):
 def test_half_precision_and_gradients_can_be_drawn():
     x = torch.rand(6, 2, dtype=torch.bfloat16, requires_grad=True)
     plots.embedding_scatter(x, VOCAB), plots.saturation_image(x.half())
+
+
+def test_a_figure_reads_out_the_lines_that_say_something():
+    fig = plots.Figure(4, 3)
+    ax = fig.add_subplot(title="two", xlabel="x", ylabel="y")
+    ax.plot([0, 1, 2], [1.0, 4.0, 2.0], label="seen")
+    ax.plot([0, 1, 2], [np.nan] * 3, label="never measured")
+    ax.plot([0, 2], [0.0, 0.0])  # an axis, without a name
+    ax.plot([0, 1, 2], [7.0, 8.0, 9.0])  # a curve without a name
+    rows = [line.split() for line in str(fig).splitlines() if re.search(r"\d", line)]
+    assert [row[-6:] for row in rows] == [
+        ["3", "1", "4", "2", "1", "4"],
+        ["3", "7", "8", "9", "7", "9"],
+    ]
+
+
+def test_a_density_is_read_out_as_from_mean_deviation_to():
+    values = torch.tensor([0.0, 0.0, 1.0, 4.0]).repeat(50)
+    text = str(plots.histograms({"some": values}))
+    found = re.search(r"from (\S+) to (\S+), centre (\S+), spread (\S+)", text)
+    low, high, centre, spread = map(float, found.groups())
+    assert low <= 0 and high >= 4
+    assert centre == pytest.approx(1.25, abs=0.1) and len(found[3]) == len("1.27")  # three digits
+    assert spread == pytest.approx(1.64, abs=0.1)
+    alone = str(plots.histograms({"one value": torch.zeros(50)}))
+    assert re.search(r"centre -?\d", alone), alone  # no spread, and no error

@@ -13,6 +13,7 @@ from tests.helpers.test_monitor import mlp, train
 from zth_helpers import plots
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
+from zth_helpers.plots.training import histogram_lines
 
 FIGURES = [
     plots.activation_histograms,
@@ -71,6 +72,23 @@ def test_histograms_draw_the_recorded_densities(mons):
         f"2 Tanh: mean {mon.outputs.mean[-1, 2]:+.2f}, std {mon.outputs.std[-1, 2]:.2f}, "
         f"saturated {mon.outputs.saturated[-1, 2]:.1%}"
     )
+
+
+def test_the_lines_for_the_page_are_densities_of_the_last_sample(mons):
+    mon = mons["good"]
+    lines = histogram_lines(mon, "outputs")
+    assert [line["name"].split(":")[0] for line in lines] == ["2 Tanh", "5 Tanh"]
+    for line, i in zip(lines, (2, 5)):
+        edges, hist = mon.outputs.edges[-1, i], mon.outputs.hist[-1, i]
+        assert line["from"] == pytest.approx(edges[0]) and line["to"] >= edges[-1] - 1e-6
+        width = (line["to"] - line["from"]) / len(line["density"])
+        assert width == pytest.approx(2 * (edges[1] - edges[0]), rel=1e-4)  # 50 bins become 25
+        assert sum(line["density"]) * width == pytest.approx(1, rel=1e-3)
+        pair = hist[6:8].sum() / hist.sum() / width
+        assert line["density"][3] == pytest.approx(pair, rel=1e-3)
+        mean, std = mon.outputs.mean[-1, i], mon.outputs.std[-1, i]
+        assert line["low"] == pytest.approx(max(edges[0], mean - 4 * std), rel=1e-4)
+        assert line["high"] == pytest.approx(min(edges[-1], mean + 4 * std), rel=1e-4)
 
 
 def test_it_reads_as_it_is_drawn(mons):
