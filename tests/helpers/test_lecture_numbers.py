@@ -17,7 +17,7 @@ LECTURE, OWN = Names(["anna"], "lecture"), Names(["anna"], "own")
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    for variable in ("ZTH_FULL", "ZTH_SHRINK", "ZTH_QUIET", "ZTH_LEDGER"):
+    for variable in ("ZTH_FULL", "ZTH_SHRINK", "ZTH_QUIET", "ZTH_LEDGER", "ZTH_DEVICE"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -114,6 +114,16 @@ def test_what_agrees(capsys, rows, measured, lecture, same):
 
 
 # ---- recomputed, check
+
+
+@pytest.mark.parametrize(("device", "loose"), [("", False), ("cpu", False), ("cuda", True)])
+def test_on_a_gpu_numbers_are_compared_loosely(capsys, rows, monkeypatch, device, loose):
+    monkeypatch.setenv("ZTH_DEVICE", device)
+    compare("one in a hundred off", 2.02, 2.0)
+    recomputed("the same", 2.02, 2.0)
+    compare("three in a hundred off", 2.06, 2.0)
+    compare("a count", 33, 32)
+    assert [row["same"] for row in rows()] == [loose, loose, False, False]
 
 
 def test_our_own_numbers_stand_alone_and_are_held_to_what_we_found(capsys, rows):

@@ -69,11 +69,10 @@ def test_one_layer_that_is_missing_from_the_optimizer():
     assert found(train(model, torch.optim.SGD(rest, 0.1))) == [("error", "2", "is not in the optimizer:")]
 
 
-def test_updates_that_bfloat16_rounds_away():
-    torch.manual_seed(1)
-    model = net().to(torch.bfloat16)
+def trained_in_bfloat16(model):
+    """All numbers are 1, the next that bfloat16 has is 1.0078, and the steps are smaller."""
     for p in model.parameters():
-        p.data.fill_(1.0)  # the next number above 1 is 1.0078
+        p.data.fill_(1.0)
     optimizer = torch.optim.SGD(model.parameters(), 1e-5)
     mon = Monitor(model, optimizer=optimizer, every=5)
     for _ in range(20):
@@ -82,20 +81,17 @@ def test_updates_that_bfloat16_rounds_away():
         loss.backward()
         optimizer.step()
         mon.step(loss)
+    return mon
+
+
+def test_updates_that_bfloat16_rounds_away():
+    torch.manual_seed(1)
+    mon = trained_in_bfloat16(net().to(torch.bfloat16))
     assert ("error", "0.weight", "updates are lost to rounding:") in found(mon)
 
 
 def test_one_parameter_that_rounding_holds():
-    model = nn.Linear(6, 1, bias=False, dtype=torch.bfloat16)
-    model.weight.data.fill_(1.0)
-    optimizer = torch.optim.SGD(model.parameters(), 1e-5)
-    mon = Monitor(model, optimizer=optimizer, every=5)
-    for _ in range(20):
-        loss = model(torch.randn(8, 6, dtype=torch.bfloat16)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mon.step(loss)
+    mon = trained_in_bfloat16(nn.Linear(6, 1, bias=False, dtype=torch.bfloat16))
     [finding] = [f for f in diagnose(mon, None) if "rounding" in f.what]
     assert (finding.layer, finding.measured) == ("weight", "1 parameters in bfloat16 stay as they are")
 
