@@ -42,7 +42,9 @@ assert hidden, f"with other inputs: {{hidden}}"
 ### END HIDDEN TESTS"""
 CONFIG = '''"""Written by tools/class_course.py of the course; your own settings belong below the line."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -51,6 +53,7 @@ here = Path(__file__).resolve().parent
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # for alembic
 os.environ["JUPYTER_PATH"] = str(here / "jupyter")  # the jailed kernel's
 sockets = tempfile.mkdtemp(prefix="zth-")  # a short path, and nothing else in it: the jail opens it
+atexit.register(shutil.rmtree, sockets, ignore_errors=True)
 
 c = get_config()
 c.CourseDirectory.root = str(here)

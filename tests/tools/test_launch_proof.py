@@ -52,23 +52,25 @@ def environment(folder: Path, torch_says: str | None = None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def offline(tmp_path_factory):
+    """pip's settings for an index that is a folder: the course's wheel, and what builds it. None of the pips
+    below may wait for a network: some have another HOME, and with it none of this machine's settings."""
+    folder = tmp_path_factory.mktemp("index")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True, capture_output=True)
-    return folder
+    subprocess.run([*pip, "download", "-d", folder, "setuptools>=77"], check=True, capture_output=True)
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}
 
 
 @pytest.mark.parametrize("version", ["2.4.0", "9.9.0"])
-def test_the_first_cell_brings_the_course_and_leaves_torch_alone(version, wheel, tmp_path):
+def test_the_first_cell_brings_the_course_and_leaves_torch_alone(version, offline, tmp_path):
     python = environment(tmp_path / "env", torch_says=version)
     notebook = nbformat.read(ROOT / "notebooks" / "02_bigram.ipynb", as_version=4)
     launch, imports = [cell.source for cell in notebook.cells if cell.cell_type == "code"][:2]
     script = tmp_path / "lesson.ipy"
     after = 'words = load_names()\nprint(words.about)\nprint("from", __import__("zth_helpers").__file__)\n'
     script.write_text("\n".join([launch, 'print("—")', imports, after]), encoding="utf-8")
-    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel), "PIP_CONFIG_FILE": os.devnull}
-    settings |= {"ZTH_NAMES": "", "ZTH_QUIET": "1", "PYTHONPATH": "", "IPYTHONDIR": str(tmp_path)}
+    settings = offline | {"ZTH_NAMES": "", "ZTH_QUIET": "1", "PYTHONPATH": "", "IPYTHONDIR": str(tmp_path)}
     command = [python, "-m", "IPython", "--no-banner", "--colors=NoColor", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | settings)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -89,13 +91,14 @@ def test_every_lesson_has_the_same_first_cell():
     assert len(first) == 1
 
 
-def test_the_containers_commands(tmp_path):
+def test_the_containers_commands(offline, tmp_path):
     """Dockerfile and devcontainer.json line by line, in a folder that holds what is copied and no more."""
     course, port = tmp_path / "course", free_port()
     course.mkdir()
     environment(course / ".venv")
     changed = {"HOME": str(tmp_path), "PATH": f"{course}/.venv/bin:{os.environ['PATH']}", "ZTH_TORCH": "cpu"}
     changed |= {"PYTHONPATH": "", "JUPYTER_CONFIG_DIR": str(tmp_path / "jupyter"), "VIRTUAL_ENV": ""}
+    changed |= offline
 
     def run(command: str) -> None:
         ran = {"shell": True, "cwd": course, "env": os.environ | changed, "text": True}

@@ -130,11 +130,13 @@ export function draw(el, data) {
     const nx = GRID, ny = Math.round((GRID * h) / w), cell = [w / nx, h / ny], points = [];
     for (let j = 0; j < ny; j++) for (let i = 0; i < nx; i++) points.push(ax.back(box.x + (i + 0.5) * cell[0], box.y + (j + 0.5) * cell[1]));
     const score = forward(p, sizes, points).at(-1);
+    const tone = (s) => Math.sign(s) * (0.12 + 0.02 * Math.round(15 * Math.min(1, Math.abs(s) / 2)));
     for (let j = 0; j < ny; j++)
-      for (let i = 0; i < nx; i++) {
-        const s = score[j * nx + i][0];
-        g.ctx.fillStyle = diverging(g, Math.sign(s) * (0.12 + 0.3 * Math.min(1, Math.abs(s) / 2)));
-        g.ctx.fillRect(box.x + i * cell[0], box.y + j * cell[1], cell[0] + 0.6, cell[1] + 0.6);
+      for (let i = 0, end; i < nx; i = end) { // neighbours of one tone are one rectangle: most of them are
+        const v = tone(score[j * nx + i][0]);
+        for (end = i + 1; end < nx && tone(score[j * nx + end][0]) === v;) end++;
+        g.ctx.fillStyle = diverging(g, v);
+        g.ctx.fillRect(box.x + i * cell[0], box.y + j * cell[1], (end - i) * cell[0] + 0.6, cell[1] + 0.6);
       }
     contour(g, box, score, nx, ny, cell);
     X.forEach(([a, b], i) => {
