@@ -15,6 +15,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from zth_helpers import Monitor, diagnose
+from zth_helpers.layers import BatchNorm1d, Linear, Tanh
+from zth_helpers.monitor import named_parameters
 from zth_helpers.monitor.statistics import EXTRA, statistic
 
 
@@ -621,6 +623,16 @@ def test_parameters_can_be_named():
     mon.step(loss, lr=0.1)
     assert mon.parameter_names == ["C", "W"]
     assert mon.grad_data[0, 0] == pytest.approx((C.grad.norm() / C.norm()).item(), rel=1e-5)
+
+
+def test_what_is_in_no_layer_is_named_beside_the_layers_parameters():
+    C, layers = torch.randn(5, 4, requires_grad=True), [Linear(4, 3), BatchNorm1d(3), Tanh()]
+    named = {"C": C} | named_parameters(layers)
+    own = [p.requires_grad_() for layer in layers for p in layer.parameters()]
+    theirs = Monitor(layers, own).parameter_names
+    assert Monitor(layers, named).parameter_names == list(named) == ["C", *theirs]
+    assert theirs == ["0 Linear weight", "0 Linear bias", "1 BatchNorm1d gamma", "1 BatchNorm1d beta"]
+    assert all(p is q for p, q in zip(named.values(), [C, *own]))
 
 
 def test_only_some_layers_and_parameters():

@@ -3,6 +3,7 @@
 from zth_helpers.monitor.core import Monitor
 from zth_helpers.monitor.diagnosis import Alarm, Finding, Findings, Thresholds, diagnose, stop_on
 from zth_helpers.monitor.export import tensorboard, to_dict, to_json_lines, write_to
+from zth_helpers.monitor.plain_layers import named_parameters
 from zth_helpers.monitor.statistics import statistic
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Monitor",
     "Thresholds",
     "diagnose",
+    "named_parameters",
     "statistic",
     "stop_on",
     "tensorboard",

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from zth_helpers.monitor.columns import Columns
 from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
 from zth_helpers.monitor.parameters import ParameterWatch
-from zth_helpers.monitor.plain_layers import PlainWatch, gradient
+from zth_helpers.monitor.plain_layers import PlainWatch, gradient, parameters_of
 from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise
 from zth_helpers.monitor.table import Rows
 
@@ -67,7 +67,8 @@ class Monitor:
     """Records a network while it trains; read it with zth_helpers.plots and diagnose.
 
     model_or_layers: a torch.nn.Module, a list of layer objects that store `.out`, or anything with `.layers`.
-    parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them.
+    parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them, and
+        {"C": C} | named_parameters(layers) adds one to those of a list of layers.
     optimizer: with it, update ratios are those of the true updates, whole ones where several calls of `step`
         go into one update; without, of lr * grad.
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
@@ -188,10 +189,9 @@ class Monitor:
                     "stores its result in .out and lists its tensors in parameters()"
                 )
             elif self._wanted(name) and self._plain.add(name, layer):
-                attribute = {id(value): key for key, value in vars(layer).items()}
-                for j, p in enumerate(layer.parameters() if hasattr(layer, "parameters") else []):
-                    names[id(p)] = f"{name} {attribute.get(id(p), j)}"
-                    found.append(p)
+                mine = parameters_of(name, layer)
+                names.update((id(p), parameter) for parameter, p in mine.items())
+                found += mine.values()
         return found
 
     def _wanted(self, name: str) -> bool:

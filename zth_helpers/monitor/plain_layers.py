@@ -62,5 +62,21 @@ class PlainWatch:
         self.kept = {}
 
 
+def parameters_of(name: str, layer: Any) -> dict[str, Tensor]:
+    """The parameters of a layer of that name, each by the attribute that holds it, or by its number."""
+    attribute = {id(value): key for key, value in vars(layer).items()}
+    listed = layer.parameters() if hasattr(layer, "parameters") else []
+    return {f"{name} {attribute.get(id(p), j)}": p for j, p in enumerate(listed)}
+
+
+def named_parameters(layers: Sequence[Any]) -> dict[str, Tensor]:
+    """The parameters of a list of layer objects, by the names that a Monitor gives them: "0 Linear weight".
+
+    Monitor(layers, {"C": C} | named_parameters(layers)) follows and names what is not in the layers, too.
+    """
+    all_of_them = (parameters_of(f"{i} {type(layer).__name__}", layer) for i, layer in enumerate(layers))
+    return {name: p for named in all_of_them for name, p in named.items()}
+
+
 def gradient(t: Tensor) -> Tensor | None:
     return t.grad if t.is_leaf or t.retains_grad else None
