@@ -725,3 +725,18 @@ def test_weight_norm_and_other_parametrizations():
     mon = Monitor(model, every=1)
     run(model, mon, torch.randn(8, 4))
     assert mon.layer_names == ["0", "1"] and (mon.calls == 1).all()
+
+
+@pytest.mark.parametrize("to_script", [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(2, 4))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused_by_its_name_and_skipped_inside_of_a_model(to_script):
+    scripted = to_script(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)))
+    with pytest.raises(ValueError, match="TorchScript"):
+        Monitor(scripted)
+    model = nn.Sequential(nn.Linear(4, 4), scripted, nn.Linear(3, 2))
+    mon = Monitor(model, every=1)
+    loss = model(torch.randn(6, 4)).square().mean()
+    loss.backward()
+    mon.step(loss, lr=0.1)
+    assert mon.layer_names == ["0", "2"] and mon.skipped == {"1": "a TorchScript module"}
+    assert len(mon.parameter_names) == 8 and np.isfinite(mon.gradients.std).all()

@@ -485,3 +485,83 @@ def test_a_run_stops_by_itself_at_the_first_nan():
     stop_on(mon, "note", action=calls.append)
     with pytest.raises(ValueError, match="give one of error, warning, note"):
         stop_on(mon, "bad")
+
+
+# -- the first loss of any loop ------------------------------------------------------------------------------
+
+
+def first_losses(loss_of, scale=30.0) -> list[str]:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 10)
+    model.weight.data *= scale
+    mon = Monitor(model, every=1)
+    loss = loss_of(model(torch.randn(32, 4)), torch.arange(32) % 10)
+    loss.backward()
+    mon.step(loss, lr=1e-3)
+    copied = pickle.loads(pickle.dumps(mon))
+    found = [f.expected for f in diagnose(mon) if f.what == "first loss"]
+    assert found == [f.expected for f in diagnose(copied) if f.what == "first loss"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        F.cross_entropy,
+        lambda z, y: F.nll_loss(z.log_softmax(1), y),
+        lambda z, y: F.cross_entropy(z.view(32, 10, 1), y[:, None]),
+    ],
+)
+def test_the_number_of_classes_is_read_off_a_cross_entropy(loss_of):
+    assert first_losses(loss_of) == ["ln 10 = 2.30"] and not first_losses(loss_of, scale=0.01)
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        lambda z, y: F.cross_entropy(z, y, reduction="sum"),
+        lambda z, y: F.mse_loss(z, 100 * torch.ones_like(z)),
+        lambda z, y: F.cross_entropy(z, y) + z.square().mean(),
+        lambda z, y: -z.log_softmax(1)[range(32), y].mean(),
+    ],
+)
+def test_no_other_first_loss_is_judged_unasked(loss_of):
+    assert not first_losses(loss_of)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_small_steps_are_no_fault_of_a_network_that_has_learned(learned):
+    torch.manual_seed(0)
+    layer, X = nn.Linear(4, 1), torch.randn(64, 4)
+    Y = X @ torch.ones(4, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.3 if learned else 1e-6)
+    mon = Monitor(layer, optimizer=optimizer, every=1)
+    for _ in range(200):
+        loss = (layer(X) - Y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    assert (np.median(mon.update_data[100:, 0]) < 1e-4) and (mon.losses[-1] < 1e-3) == learned
+    assert [f.what for f in diagnose(mon) if "update" in f.what][:1] == [
+        "update : data ratio of the weights"
+    ] * (not learned)
+
+
+@pytest.mark.parametrize("lr, grown", [(30.0, True), (1e-3, False)])
+def test_a_cross_entropy_that_has_grown_beyond_guessing(lr, grown):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 10))
+    optimizer, W = torch.optim.Adam(model.parameters(), lr=lr), torch.randn(8, 10)
+    mon = Monitor(model, optimizer=optimizer, every=10)
+    for _ in range(100):
+        X = torch.randn(32, 8)
+        loss = F.cross_entropy(model(X), (X @ W).argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    [*found] = (f for f in diagnose(mon) if f.what == "loss has grown to")
+    assert len(found) == grown
+    if grown:
+        assert found[0].measured == f"{np.median(mon.losses[-10:]):.2f}" and "ln 10 = 2.30" in str(found[0])

@@ -86,6 +86,7 @@ class Monitor:
         losses, loss_steps (T,)
         calls (L,): of sampled steps; trainable (P,); nonfinite_first: (step, layer) or None
     and lists: layer_names, layer_kinds, parameter_names, parameter_shapes; and skipped: {name: why}.
+        classes: the number of classes of the first loss, where that is a mean F.cross_entropy; else None
 
     `after_sample` is a list of functions that are called with the Monitor when a sample has been taken.
     A Monitor can be pickled; the copy is closed. Raises ValueError or TypeError when there is nothing to
@@ -116,6 +117,7 @@ class Monitor:
         self.every, self.histograms_every, self.closed = every, histograms_every, False
         self.nonfinite_first: tuple[int, str] | None = None
         self.skipped: dict[str, str] = {}
+        self.classes: int | None = None
         self.output_layers: list[str] = []  # the last activations, behind the last layer that computes
         self.after_sample: list[Callable[[Monitor], object]] = []
         self._only = (only,) if isinstance(only, str) else tuple(only or ("*",))
@@ -227,6 +229,8 @@ class Monitor:
         """
         self._check_open()
         value = _number(loss)
+        if self._now == 0:
+            self.classes = _classes(loss)
         # A loss that has just become nan: look at once, rather than when everything is nan.
         broke = not math.isfinite(value) and self.nonfinite_first is None
         sampled = self._due or (broke and bool(self._plain.layers))
@@ -523,6 +527,7 @@ class Monitor:
         plain = (
             "every",
             "histograms_every",
+            "classes",
             "nonfinite_first",
             "skipped",
             "output_layers",
@@ -545,7 +550,7 @@ class Monitor:
         self._parameters = ParameterWatch([], {}, "norm", lambda name, why: None)
         vars(self._parameters).update(parameters)
         self._parameters.optimizer = weakref.ref(self._parameters) if kept.pop("has_optimizer") else None
-        vars(self).update(kept)
+        vars(self).update({"classes": None} | kept)  # a Monitor saved by 1.0 has none
         self.closed, self.after_sample = True, []
         self._plain = PlainWatch(self._columns)
         self._detach = None
@@ -569,3 +574,13 @@ def _number(loss: Tensor | float) -> float:
         return loss.item() if isinstance(loss, Tensor) else float(loss)
     except (TypeError, ValueError):
         raise ValueError(f"the loss is a {type(loss).__name__}: give a number or a tensor of one") from None
+
+
+def _classes(loss: Tensor | float) -> int | None:
+    """Read off the graph of the loss, which remembers the shape of what went in."""
+    node = loss.grad_fn if isinstance(loss, Tensor) else None
+    if node is None or not node.name().startswith("NllLoss") or getattr(node, "_saved_reduction", None) != 1:
+        return None
+    before = node.next_functions[0][0]
+    shapes = [tuple(into.shape) for into in getattr(before, "_input_metadata", ())]
+    return shapes[0][min(1, len(shapes[0]) - 1)] if shapes and shapes[0] else None

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ HALF = ("bfloat16", "float16")
 # What a layer through which nothing passes does to the layers before it, and behind it.
 UPSTREAM = ("gets no gradient", "vanishing gradients")
 DOWNSTREAM = ("dead units", "vanishing outputs", "exploding outputs")
-ENOUGH = 10  # steps after which an optimizer that has never stepped was forgotten
+ENOUGH = 10  # steps after which a loss, or an optimizer that has never stepped, can be judged
 
 
 @dataclass(frozen=True)
@@ -144,17 +144,20 @@ Rule = Callable[[Monitor], Iterable[Finding]]
 
 def diagnose(
     mon: Monitor,
-    vocab_size: int | None = 27,
+    vocab_size: int | Literal["auto"] | None = "auto",
     *,
     thresholds: Mapping[str, Any] | None = None,
     rules: Sequence[Rule] = (),
 ) -> Findings:
     """Says what is wrong with the network that `mon` watches: by its samples, first loss and updates.
 
-    vocab_size: the number of classes, for the first loss; None when the loss is no cross-entropy.
+    vocab_size: the number of classes, for the first loss; None leaves that out. By default it is read off a
+    loss that is the mean of F.cross_entropy, and any other first loss is left out.
     thresholds: others than those of Thresholds, by name. rules: your own checks, functions of the Monitor
     that give Findings. Raises ValueError when there is no sample yet, TypeError for an unknown threshold.
     """
+    if vocab_size == "auto":
+        vocab_size = mon.classes if (mon.classes or 0) > 1 else None
     if vocab_size is not None and vocab_size < 2:
         raise ValueError(
             f"vocab_size={vocab_size}: give the number of classes, or None to leave the loss out"
@@ -162,7 +165,7 @@ def diagnose(
     if not len(mon.steps):
         raise ValueError("this Monitor has no sample yet: call mon.step(loss, lr=lr) in the training loop")
     limits = replace(Thresholds(), **(thresholds or {}))
-    checks = (_nonfinite, _optimizer, _unused, _flat_layers, _trends, _updates)
+    checks = (_nonfinite, _loss_has_grown, _optimizer, _unused, _flat_layers, _trends, _updates)
     found = _first_loss(mon, vocab_size, limits)
     found += [finding for check in checks for finding in check(mon, limits)]
     found += [finding for rule in rules for finding in rule(mon)]
@@ -237,6 +240,24 @@ def _nonfinite(mon: Monitor, limits: Thresholds) -> list[Finding]:
         when = f"nan or inf from step {step}"
         found.append(Finding("error", "", "loss", when, "a finite loss", again, since=step, samples=len(bad)))
     return found
+
+
+def _loss_has_grown(mon: Monitor, limits: Thresholds) -> list[Finding]:
+    """Of a cross-entropy alone: other losses, those of a GAN among them, may grow in a healthy run."""
+    late = _late_loss(mon)
+    if mon.classes is None or mon.classes < 2 or len(mon.losses) < ENOUGH:
+        return []
+    guessing = math.log(mon.classes)
+    if not late > limits.first_loss * max(guessing, float(mon.losses[0])):
+        return []
+    expected = f"below ln {mon.classes} = {guessing:.2f}, which guessing reaches"
+    return [Finding("error", "", "loss has grown to", f"{late:.2f}", expected, "lower the learning rate")]
+
+
+def _late_loss(mon: Monitor) -> float:
+    """The median of the last tenth of the losses that are numbers; nan if there is none."""
+    losses = mon.losses[np.isfinite(mon.losses)]
+    return float(np.median(losses[-max(1, len(losses) // 10) :])) if len(losses) else math.nan
 
 
 def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
@@ -454,7 +475,8 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
     for name, ratio, (low, high) in [("", middle, limits.update), *single]:
-        if not low <= ratio <= high:
+        at_rest = not name and ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
+        if not low <= ratio <= high and not at_rest:
             remedy = ("raise" if ratio < low else "lower") + " the learning rate"
             scale = "shrink" if ratio < low else "enlarge"
             remedy += f", or {scale} this weight's scale" if name else ""

@@ -14,7 +14,8 @@ from torch.autograd.graph import get_gradient_edge
 
 from zth_helpers.monitor.columns import Columns, tensors, why_unreadable
 
-OPAQUE = (nn.MultiheadAttention,)  # use their children's weights without calling them: one layer each
+# They do not call their children, or not through Python: one layer each.
+OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # are never called
 # Put their units (channels) on axis 1, behind the examples: (N, C, L), (N, C, H, W), (N, C, D, H, W).
 CHANNELS_FIRST = (
@@ -180,17 +181,24 @@ class ModuleWatch:
     def watch(self, model: nn.Module, prefix: str, wanted: Callable[[str], bool]) -> None:
         """Hooks all layers of the model, at once: a compiled one knows only the hooks of its first call.
 
-        Raises ValueError for parameters that have no shape yet.
+        Raises ValueError for parameters that have no shape yet, and for a TorchScript model.
         """
         lazy = [n for n, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
         if lazy:
             raise ValueError(
                 f"{prefix}{lazy[0]} has no shape yet: run one batch first, then make the Monitor"
             )
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ValueError(
+                "this is a TorchScript model, whose layers do not call Python: give the Monitor the model "
+                "that was scripted or traced, and train that"
+            )
         Hook.leave_to_python()
         found = [(model, "register_forward_pre_hook", Hook(self, "new_pass", prefix))]
         for name, module, inside in layers_of(model):
-            if wanted(prefix + name):
+            if isinstance(module, torch.jit.ScriptModule):
+                self.skip(prefix + name, "a TorchScript module")
+            elif wanted(prefix + name):
                 self.columns.kinds[prefix + name] = type(module).__name__
                 hook = Hook(self, "output", prefix + name, prefix, inside)
                 found.append((module, "register_forward_hook", hook))

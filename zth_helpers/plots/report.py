@@ -6,6 +6,7 @@ import base64
 import html
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from zth_helpers.monitor import Monitor, diagnose
 from zth_helpers.plots.dashboard import dashboard
@@ -18,9 +19,12 @@ STYLE = (
 
 
 def save_report(
-    mon: Monitor, path: str | PathLike, vocab_size: int | None = None, title: str = "Monitor"
+    mon: Monitor,
+    path: str | PathLike,
+    vocab_size: int | Literal["auto"] | None = "auto",
+    title: str = "Monitor",
 ) -> None:
-    """Writes the page, with its pictures inside and their numbers as text.
+    """Writes the page, with its pictures inside and their numbers as text; vocab_size as for `diagnose`.
 
     Raises OSError, and ValueError when the Monitor has no sample yet.
     """
