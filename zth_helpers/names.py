@@ -77,7 +77,10 @@ def split_words(
     parts = tuple(shuffled[start:end] for start, end in zip([0, *ends], ends))
     if not all(parts):
         sizes = "/".join(str(len(part)) for part in parts)
-        raise ValueError(f"{len(shuffled)} words are too few for {tuple(fractions)}: parts of {sizes} words")
+        raise ValueError(
+            f"{len(shuffled)} words are too few for {tuple(fractions)}, which leaves parts of {sizes} words: "
+            "give a longer list"
+        )
     return parts
 
 
