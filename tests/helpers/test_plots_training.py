@@ -74,6 +74,17 @@ def test_histograms_draw_the_recorded_densities(mons):
     )
 
 
+def test_an_axis_ends_where_the_values_do(mons):
+    fig, mon = plots.activation_histograms(mons), mons["good"]
+    low, high = fig.axes[0].get_xlim()
+    edges = [m.outputs.edges[-1, i] for m in mons.values() for i in (2, 5)]
+    assert min(e[0] for e in edges) <= low < high <= max(e[-1] for e in edges)
+    for i in (2, 5):
+        left, right = mon.outputs.edges[-1, i, :-1], mon.outputs.edges[-1, i, 1:]
+        inside = mon.outputs.hist[-1, i, (left >= low - 1e-6) & (right <= high + 1e-6)].sum()
+        assert inside >= 0.95 * mon.outputs.hist[-1, i].sum()
+
+
 def test_the_lines_for_the_page_are_densities_of_the_last_sample(mons):
     mon = mons["good"]
     lines = histogram_lines(mon, "outputs")

@@ -31,7 +31,7 @@ def first_steps(curves: Mapping[str, Sequence[float]], steps: int = 1000, block:
     fig = Figure(8, 3.2)
     ax = fig.add_subplot()
     for (name, losses), style in zip(curves.items(), ("-", "--", ":", "-.")):
-        losses = torch.tensor(losses[:steps])
+        losses = torch.tensor(losses[:steps], dtype=torch.float32)
         size = min(block, len(losses))
         means = losses[: len(losses) // size * size].view(-1, size).mean(1)
         at = [size * (i + 0.5) for i in range(len(means))]
