@@ -237,7 +237,7 @@ def test_each_node_of_a_tree_joins_the_two_below_it(starts):
     letters = {round(text.get_position()[0]): text.get_text() for text in ax.texts}
     assert letters == {i: ("....anna")[i] for i in range(starts[0], starts[-1] + 4)}
     last = [line for line in ax.lines if line.get_color() == COLOURS[0]]
-    assert {x for line in last for x in line.get_xdata()} <= set(range(starts[-1], starts[-1] + 4))
+    assert {x for line in last for x in line.get_xdata()} == set(range(starts[-1], starts[-1] + 4))
     assert ticks(ax.yaxis) == ["level 2", "level 1", "characters"]
 
 
