@@ -128,7 +128,7 @@ def test_first_loss():
 def test_the_lectures_example_reads_as_in_the_lecture():
     mon = train(*plain(), steps=0)
     mon._losses["loss"][0] = 27.8817
-    assert str(diagnose(mon)[0]) == "first loss 27.88, expected ln 27 = 3.30: shrink the last layer"
+    assert str(diagnose(mon, V)[0]) == "first loss 27.88, expected ln 27 = 3.30: shrink the last layer"
 
 
 def test_saturated_layers():

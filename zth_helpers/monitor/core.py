@@ -577,7 +577,7 @@ def _number(loss: Tensor | float) -> float:
 
 
 def _classes(loss: Tensor | float) -> int | None:
-    """Read off the graph of the loss, which remembers the shape of what went in."""
+    """Read off the graph of the loss, which remembers the shape of what went in; not in torch 2.4."""
     node = loss.grad_fn if isinstance(loss, Tensor) else None
     if node is None or not node.name().startswith("NllLoss") or getattr(node, "_saved_reduction", None) != 1:
         return None

@@ -152,7 +152,7 @@ def diagnose(
     """Says what is wrong with the network that `mon` watches: by its samples, first loss and updates.
 
     vocab_size: the number of classes, for the first loss; None leaves that out. By default it is read off a
-    loss that is the mean of F.cross_entropy, and any other first loss is left out.
+    loss that is the mean of F.cross_entropy, and any other first loss is left out. (torch 2.4 does not tell.)
     thresholds: others than those of Thresholds, by name. rules: your own checks, functions of the Monitor
     that give Findings. Raises ValueError when there is no sample yet, TypeError for an unknown threshold.
     """
