@@ -185,6 +185,16 @@ def test_a_figure_is_a_picture_with_title_and_axes_that_reads_as_text(name):
     assert any(ax.get_ylabel() for ax in fig.axes) or name == "activation_functions"
 
 
+def luminance(colour) -> float:
+    parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(one, other) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_readable_whatever_the_theme(name, style):
@@ -195,16 +205,20 @@ def test_a_figure_is_readable_whatever_the_theme(name, style):
     assert (image[..., 3] == 1).all() if image.shape[2] == 4 else True
     assert to_hex(image[0, 0, :3]) == PAPER
 
-    def luminance(colour) -> float:
-        parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
-
     for ax in fig.axes:
         inside = set(ax.texts)  # drawn on a coloured cell or disc
         for text in ax.findobj(Text):
             if text.get_text() and text not in inside:
-                light, dark = sorted((luminance(PAPER), luminance(text.get_color())), reverse=True)
-                assert (light + 0.05) / (dark + 0.05) > 4.5, f"{text.get_text()!r} is {text.get_color()}"
+                assert contrast(PAPER, text.get_color()) > 4.5, f"{text.get_text()!r} is {text.get_color()}"
+
+
+def test_the_words_of_a_heat_map_stand_out_from_their_cells():
+    ax = plots.bigram_heatmap(counts(), VOCAB).axes[0]
+    (image,) = ax.images
+    N, shades = counts(), image.cmap(image.norm(counts().numpy()))
+    for text in ax.texts:
+        j, i = (round(place) for place in text.get_position())
+        assert contrast(shades[i, j, :3], text.get_color()) > (4.5 if N[i, j] else 1.5), text.get_text()
 
 
 def test_figures_are_freed():

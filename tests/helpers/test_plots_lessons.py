@@ -210,6 +210,7 @@ def test_the_right_logit_is_pulled_up_and_the_others_are_pushed_down():
     assert ax.get_title() == "“.a” is followed by “b”: what the loss asks for"
     ends = [segment[1][1] for bars in ax.collections for segment in bars.get_segments()]
     assert sorted(ends) == pytest.approx(sorted((-row).tolist()))
+    assert ax.get_ylim() == pytest.approx((-0.25, 1.1))  # wide enough for a full push up
 
 
 def test_dlogits_are_drawn_times_n():
