@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from zth_helpers import plots
 from zth_helpers.names import Vocabulary
-from zth_helpers.plots.figure import PAPER
+from zth_helpers.plots.figure import PAPER, ramp
 
 WORDS = ["anna", "bob", "anna", "cab"]
 VOCAB = Vocabulary(WORDS)  # . a b c n o
@@ -219,6 +219,12 @@ def test_the_words_of_a_heat_map_stand_out_from_their_cells():
     for text in ax.texts:
         j, i = (round(place) for place in text.get_position())
         assert contrast(shades[i, j, :3], text.get_color()) > (4.5 if N[i, j] else 1.5), text.get_text()
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_depth_is_a_ramp_from_dark_to_light(n):
+    shades = [luminance(ramp(i, n)) for i in range(n)]
+    assert shades == sorted(shades) and shades[-1] > shades[0] + 0.15 and ramp(0, 1) == ramp(0, n)
 
 
 def test_figures_are_freed():
