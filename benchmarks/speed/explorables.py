@@ -1,6 +1,6 @@
 """How quickly the explorables answer a hand, and how much JavaScript they are.
 
-    python -m benchmarks.speed.explorables          (about two minutes, needs a Chromium)
+    python -m benchmarks.speed.explorables          (half a minute, needs a Chromium)
 
 The slider with the most stops of each is dragged by mouse from one end to the other, a stop or more with each
 move, on a page of 1280×800 without a kernel. `answer` is the time from a move of the slider to the picture

@@ -23,11 +23,7 @@ def test_parallel_coordinates():
     assert lines == [pytest.approx(row) for row in ([0, 1, 0], [0.5, 1, 0.5], [1, 0, 1])]
     trials = [line for line in ax.lines if line.get_gid() == "trial"]
     assert [line.get_color() for line in trials] == [ramp(0, 3), ramp(1, 3), ramp(2, 3)]
-    assert [line.get_linewidth() for line in trials] == [
-        2.2,
-        0.9,
-        0.9,
-    ]  # the best quarter is wide, and on top
+    assert [line.get_linewidth() for line in trials] == [2.2, 0.9, 0.9]  # the best quarter
     assert sorted(trials, key=lambda line: -line.get_zorder()) == trials
     rows = [list(map(float, line.split())) for line in str(fig).splitlines()[2:]]
     assert rows == [[0.001, 2, 2.3], [0.01, 2, 2.4], [0.1, 1, 2.5]]

@@ -539,7 +539,7 @@ def test_small_steps_are_no_fault_of_a_network_that_has_learned(learned):
     torch.manual_seed(0)
     layer, X = nn.Linear(4, 1), torch.randn(64, 4)
     Y = X @ torch.ones(4, 1)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.3 if learned else 1e-6)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.03 if learned else 1e-6)
     mon = Monitor(layer, optimizer=optimizer, every=1)
     for _ in range(200):
         loss = (layer(X) - Y).square().mean()
@@ -547,10 +547,10 @@ def test_small_steps_are_no_fault_of_a_network_that_has_learned(learned):
         loss.backward()
         optimizer.step()
         mon.step(loss)
-    assert (np.median(mon.update_data[100:, 0]) < 1e-4) and (mon.losses[-1] < 1e-3) == learned
-    assert [f.what for f in diagnose(mon) if "update" in f.what][:1] == [
-        "update : data ratio of the weights"
-    ] * (not learned)
+    assert 1e-7 < np.median(mon.update_data[100:, 0]) < 1e-4
+    assert (mon.losses[-1] < 1e-3) == learned
+    too_slow = "update : data ratio of the weights" in [f.what for f in diagnose(mon)]
+    assert too_slow != learned
 
 
 @graph_tells

@@ -397,3 +397,13 @@ def test_dead_relu_passes_nothing_back():
             v = Number(x)
             (v.relu() * 3).backward()
             assert v.grad == slope
+
+
+def test_a_layer_of_one_neuron_inside_of_a_network():
+    random.seed(1)
+    net = lesson["MLP"](2, [1, 3, 1])
+    first, second, last = ([(n.w, n.b) for n in layer.neurons] for layer in net.layers)
+    by_hand = [2.0, -1.0]
+    for neurons in (first, second, last):
+        by_hand = [math.tanh(sum(w.data * x for w, x in zip(ws, by_hand)) + b.data) for ws, b in neurons]
+    assert net([2.0, -1.0]).data == pytest.approx(by_hand[0])

@@ -230,3 +230,15 @@ def test_trigram_net(nb):
     torch.testing.assert_close(nb["trigram_loss"](W), F.cross_entropy(xenc @ W, y))
     W[V:, 0] = 100.0  # '.' is certain after anything
     assert nb["sample_trigram"](W, generator()) == "."
+
+
+def test_a_net_that_never_draws_the_dot_is_stopped(lesson, nb):
+    """Its every row is certain of character 1."""
+    P, g = torch.eye(V)[[1] * V], torch.Generator().manual_seed(0)
+    for name in (
+        lesson["sample_name"](P, g),
+        lesson["sample_from_net"](50 * P, g),
+        nb["sample_name"](P, g),
+        nb["sample_trigram"](50 * torch.cat([P, P]), g),
+    ):
+        assert name == 100 * VOCAB.itos[1]

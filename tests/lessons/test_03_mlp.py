@@ -204,3 +204,9 @@ def test_a_written_name_follows_the_network(nb):
         * F.one_hot(torch.tensor([VOCAB.stoi[spelled[VOCAB.decode(x)]] for x in X.tolist()]), len(VOCAB))
     )
     assert nb["sample"](None, torch.Generator().manual_seed(0)) == "ban"
+
+
+def test_a_network_that_never_draws_the_dot_is_stopped():
+    space = definitions("03_mlp", vocab=VOCAB, block_size=3)
+    space["mlp"] = lambda X, parameters: 1000.0 * F.one_hot(torch.tensor([1]), len(VOCAB))
+    assert space["sample"](None, torch.Generator().manual_seed(0)) == 100 * VOCAB.itos[1]

@@ -192,6 +192,11 @@ def test_a_sampled_name_follows_the_network(nb):
     assert nb["sample"](None, None, torch.Generator().manual_seed(0)) == f"{c}{a}{b}"
 
 
+def test_a_network_that_never_draws_the_dot_is_stopped(nb):
+    nb["forward_layers"] = lambda C, layers, X: 1000.0 * F.one_hot(torch.tensor([1]), V)
+    assert nb["sample"](None, None, torch.Generator().manual_seed(0)) == 100 * VOCAB.itos[1]
+
+
 # -- the sequel ----------------------------------------------------------------------------------------------
 
 

@@ -121,6 +121,15 @@ def test_tree_by_definition(nb):
     torch.testing.assert_close(net(ids).double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("block_size, join, levels", [(9, 2, [3, 3]), (24, 2, [2, 2, 2, 3]), (8, 3, [4, 2])])
+def test_a_tree_of_any_length_joins_what_divides(block_size, join, levels):
+    """The sizes of the groups, level by level: the smallest divisor from `join` on."""
+    given = definitions("06_wavenet", vocab_size=27, block_size=block_size, join=join)
+    net = given["tree"](4, 5)
+    assert [layer.n for layer in net.layers if hasattr(layer, "n")] == levels
+    assert net(letters(6, block_size)).shape == (6, 27)
+
+
 @pytest.mark.parametrize("length", [8, 9, 15, 40])
 def test_dilated_convolution_is_the_tree(beyond, length):
     net, text = worn_tree(beyond, seed=length), letters(3, length)

@@ -62,6 +62,14 @@ def test_another_list_of_names(name, words, monkeypatch, tmp_path):
         notebook.run(notebook.cells())
 
 
+def test_an_alphabet_of_hundreds(monkeypatch, tmp_path):
+    """A table of all its contexts would need 200 GB."""
+    words = [chr(0x4E00 + i) + chr(0x4E00 + 7 * i % 600) for i in range(600)]
+    notebook = Notebook("06_wavenet")
+    with bench(monkeypatch, tmp_path, words):
+        notebook.run(notebook.cells())
+
+
 @each
 def test_knobs_have_two_other_values(name):
     for knob in lesson.knobs(lesson.read(name)):
