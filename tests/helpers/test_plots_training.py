@@ -110,6 +110,33 @@ def test_it_reads_as_it_is_drawn(mons):
     assert str(plots.activation_histograms(mon, at=0)).startswith("outputs of Tanh layers, step 0")
 
 
+def test_the_last_sample_that_has_histograms_is_drawn():
+    C, layers, parameters = mlp()
+    mon = Monitor(layers, parameters, every=1, histograms_every=3)
+    train(C, layers, parameters, mon, 6)
+    assert mon.steps[-1] == 5 and not mon.outputs.hist[4:].any()
+    fig = plots.activation_histograms(mon)
+    line, edges, hist = fig.axes[0].lines[0], mon.outputs.edges[3, 2], mon.outputs.hist[3, 2]
+    np.testing.assert_allclose(line.get_ydata(), hist / hist.sum() / (edges[1] - edges[0]), rtol=1e-4)
+    assert fig.axes[0].get_title() == "outputs of Tanh layers, step 3"
+    assert f"std {mon.outputs.std[3, 2]:.2f}" in labels(fig)[0]
+    board = plots.dashboard(mon)
+    assert [ax.get_title() for ax in board.axes[:2]] == ["Outputs, step 3", "Gradients, step 3"]
+    assert all(len(ax.lines) == 2 for ax in board.axes[:2])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.activation_histograms(mon, at=4)
+
+
+def test_a_sample_that_is_taken_because_the_loss_broke_has_histograms():
+    C, layers, parameters = mlp()
+    mon = Monitor(layers, parameters, every=10)
+    train(C, layers, parameters, mon, 3)
+    layers[-1].weight.data.fill_(torch.nan)
+    train(C, layers, parameters, mon, 1)
+    assert mon.steps.tolist() == [0, 3] and mon.outputs.hist[1, 2].sum() == mon.outputs.hist[0, 2].sum()
+    assert plots.activation_histograms(mon).axes[0].get_title() == "outputs of Tanh layers, step 3"
+
+
 def test_update_ratios_are_log10_with_the_line_at_minus_3(mons):
     mon = mons["good"]
     ax = plots.update_ratios(mon).axes[0]

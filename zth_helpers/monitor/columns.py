@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
 import torch
@@ -42,17 +41,19 @@ class Columns(dict[str, str]):
             self.update(in_order)
 
 
-def tensors(output: object) -> Iterator[Tensor]:
+def tensors(output: object) -> list[Tensor]:
     """The readable tensors in a tensor, or in nested tuples, lists, dicts and dataclasses of them."""
     if isinstance(output, Tensor):
-        if why_unreadable(output) is None:
-            yield output
-    elif isinstance(output, dict):
-        yield from (t for value in output.values() for t in tensors(value))
+        return [output] if why_unreadable(output) is None else []
+    if isinstance(output, dict):
+        parts: list = list(output.values())
     elif isinstance(output, tuple | list):
-        yield from (t for value in output for t in tensors(value))
+        parts = list(output)
     elif is_dataclass(output) and not isinstance(output, type):
-        yield from (t for field in fields(output) for t in tensors(getattr(output, field.name)))
+        parts = [getattr(output, field.name) for field in fields(output)]
+    else:
+        return []
+    return [t for part in parts for t in tensors(part)]
 
 
 def why_unreadable(t: Tensor) -> str | None:

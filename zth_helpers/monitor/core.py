@@ -246,16 +246,17 @@ class Monitor:
                 function(self)
 
     def _get_ready(self, broke: bool) -> None:
-        """For the next step: what is due in it?"""
-        parameters = self._parameters
+        """For the next step: what is due in it? Most steps have nothing, and are to cost next to nothing."""
         now = self._now + 1
-        self._due = now % self.interval == 0 or (broke and not self.nonfinite_first)
-        self._wants_update = self._wants_update or self._due or now % self._updates.interval == 0
-        parameters.wants_update, parameters.before = self._wants_update, None
-        self._modules.forget()
-        self._modules.switch(self._due)
-        if self._scaler is not None and self._wants_update:
-            self._scale_before = self._scaler.get_scale()
+        due = now % self.interval == 0 or (broke and not self.nonfinite_first)
+        wants_update = self._wants_update or due or now % self._updates.interval == 0
+        if due or wants_update or self._due or self._parameters.wants_update:
+            self._parameters.wants_update, self._parameters.before = wants_update, None
+            self._modules.forget()
+            self._modules.switch(due)
+            if self._scaler is not None and wants_update:
+                self._scale_before = self._scaler.get_scale()
+        self._due, self._wants_update = due, wants_update
         self._now = now
 
     def close(self) -> None:
@@ -294,7 +295,10 @@ class Monitor:
                 grad = _unscaled(one.gradient, self._modules.scale)
                 batch += [(name, 0, one.value, one.axis), (name, 1, grad, one.axis)]
         self._make_room(names)
-        row = self._row(batch)
+        weights: list[Tensor | None] = []
+        if self._now % self._weights.interval == 0:
+            weights = [g if g is not None and g.ndim > 1 and g.is_floating_point() else None for g in grads]
+        row, of_weights = self._row(batch, weights)
         ratios, update = self._parameters.ratios(grads, lr)
         self._parameters.look_at_optimizer()
         self._columns.calls.update(layer for layer, _ in plain)
@@ -303,8 +307,8 @@ class Monitor:
         self._samples.append(self._now, grad_data=ratios, **row)
         if self._wants_update:
             self._take_update(update)
-        if self._now % self._weights.interval == 0:
-            self._sample_weights(grads)
+        if weights:
+            self._note_weights(*of_weights)
         self._plain.forget(plain)
         return True
 
@@ -349,27 +353,40 @@ class Monitor:
             self._samples.widen(2, missing, "numbers", "hist")
             self.output_layers = self._find_output_layers()
 
-    def _row(self, batch: list[tuple[str, int, Any, int | None]]) -> dict[str, np.ndarray]:
-        """The numbers and histograms of a sample; `batch` has tensors, and what was reduced before."""
+    def _row(
+        self, batch: list[tuple[str, int, Any, int | None]], weights: list[Tensor | None]
+    ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """The numbers and histograms of a sample, and those of the weights' gradients, all in one go.
+
+        `batch` has tensors, and what was reduced before.
+        """
         row = self._blank(2, len(self._columns))
         at = {name: i for i, name in enumerate(self._columns)}
-        kind = {name: self._columns.kinds[layer] for name, layer in self._columns.items()}
-        histograms = self._now % self.histograms_every == 0
+        between = self._now % self.interval != 0  # a loss has just become nan: all that can be shown
+        histograms = between or self._now % self.histograms_every == 0
         numbers, hist = row["numbers"], row["hist"]
-        for name, which, found, _ in batch:
+        rest: list[Tensor] = []
+        kinds: list[str] = []
+        axes: list[int | None] = []
+        places: tuple[list[int], list[int]] = (
+            [],
+            [],
+        )  # of each: output or gradient, and its column
+        for name, which, found, axis in batch:
             if isinstance(found, tuple):
                 numbers[which, at[name]], hist[which, at[name]] = found[0][0], found[1][0]
-        rest = [entry for entry in batch if isinstance(entry[2], Tensor)]
-        if rest:
-            kinds = ["" if which else kind[name] for name, which, _, _ in rest]
-            reduced = self._reduce(
-                [t for *_, t, _ in rest], kinds, [axis for *_, axis in rest], histograms=histograms
-            )
-            places = [which for _, which, _, _ in rest], [at[name] for name, _, _, _ in rest]
-            numbers[places], hist[places] = reduced
+            elif isinstance(found, Tensor):
+                rest.append(found)
+                kinds.append("" if which else self._columns.kinds[self._columns[name]])
+                axes.append(axis)
+                places[0].append(which)
+                places[1].append(at[name])
+        reduced = self._reduce([*rest, *weights], kinds, axes, histograms=histograms)
+        n = len(rest)
+        numbers[places], hist[places] = reduced[0][:n], reduced[1][:n]
         if not histograms:
             hist[...] = 0
-        return row
+        return row, (reduced[0][n:], reduced[1][n:])
 
     def _find_output_layers(self) -> list[str]:
         """The activations behind the last computing layer of each network."""
@@ -393,9 +410,7 @@ class Monitor:
         """A GradScaler that has met inf leaves the update out and lowers its scale."""
         return self._scaler is not None and self._scaler.get_scale() < self._scale_before
 
-    def _sample_weights(self, grads: list[Tensor | None]) -> None:
-        weights = [g if g is not None and g.ndim > 1 and g.is_floating_point() else None for g in grads]
-        numbers, hist = self._reduce(weights)
+    def _note_weights(self, numbers: np.ndarray, hist: np.ndarray) -> None:
         now, before = self._parameters.fingerprints(), self._fingerprints
         moved = np.ones(len(now), bool) if before is None else now != before
         self._weights.append(self._now, numbers=numbers, hist=hist, moved=moved)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,7 +115,7 @@ def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
             yield name or type(module).__name__, module, bool(children)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Seen:
     """One tensor that a layer put out: a copy of it or what it was reduced to, and its gradient."""
 
@@ -125,7 +124,7 @@ class Seen:
     gradient: Tensor | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """One call of a layer: the how-manieth in its pass, and its place among all calls of the step."""
 
@@ -146,7 +145,7 @@ class Pass:
 
     prefix: str
     calls: list[Call] = field(default_factory=list)
-    turns: Counter[str] = field(default_factory=Counter)
+    turns: dict[str, int] = field(default_factory=dict)
 
 
 class ModuleWatch:
@@ -175,6 +174,7 @@ class ModuleWatch:
         remove(self.on_tensors)
         self.passes: list[Pass] = []
         self.axes: dict[int, tuple[weakref.ref, int]] = {}  # where an output's units lie, by the output's id
+        self.called = 0  # calls of layers so far
         self.task: tuple[int, bool] = (-1, False)
         self.scale: float | None = None
 
@@ -220,7 +220,8 @@ class ModuleWatch:
     def new_pass(self, prefix: str, module: nn.Module, args: object) -> None:
         if module.training and torch._C._current_graph_task_id() == -1:  # else a checkpoint runs
             self.passes.append(Pass(prefix))
-            self._thin()
+            if len(self.passes) > 1:
+                self._thin()
 
     def _thin(self) -> None:
         """Only passes that can still matter are kept: the last MAX_PASSES, and of those before the last one
@@ -244,7 +245,7 @@ class ModuleWatch:
         root = self.roots[prefix]()
         if not (module.training or (root is not None and root.training)):
             return
-        readable = list(tensors(output))
+        readable = tensors(output)
         if isinstance(output, Tensor) and not readable and (why := why_unreadable(output)):
             self.skip(layer, why)
         if inside and readable and self._axis_of(readable[0]) is not None:
@@ -254,21 +255,26 @@ class ModuleWatch:
         if torch._C._current_graph_task_id() != -1:
             self._again(layer, readable)
             return
-        of = next((p for p in reversed(self.passes) if p.prefix == prefix), None)
-        if of is None:  # a layer was called, not the model
-            of = Pass(prefix)
-            self.passes.append(of)
-        of.turns[layer] += 1
+        of = self._pass(prefix)
+        of.turns[layer] = turn = of.turns.get(layer, 0) + 1
         with_grad = torch.is_grad_enabled()
         self.columns.calls[layer] += with_grad
-        if of.turns[layer] > MAX_TURNS:
+        if turn > MAX_TURNS:
             return
-        call = Call(layer, of.turns[layer], sum(len(p.calls) for p in self.passes), with_grad)
+        self.called += 1
+        call = Call(layer, turn, self.called, with_grad)
         for out in readable:
             axis = self._axis(module, args, out)
             call.seen.append(Seen(self._kept(out, self.columns.kinds[layer], axis), axis))
         of.calls.append(call)
         self._hook_outputs(call, readable)
+
+    def _pass(self, prefix: str) -> Pass:
+        for p in reversed(self.passes):
+            if p.prefix == prefix:
+                return p
+        self.passes.append(Pass(prefix))  # a layer was called, not the model
+        return self.passes[-1]
 
     def _kept(self, t: Tensor, kind: str, axis: int | None) -> object:
         t = t.detach() if type(t) is Tensor else t.detach().as_subclass(Tensor)
@@ -293,8 +299,8 @@ class ModuleWatch:
         if why_unreadable(gradient) is None and self._is_training():
             if self.scale is None and self.scale_of is not None:
                 self.scale = self.scale_of()
-            gradient = gradient.detach()
-            gradient = gradient if type(gradient) is Tensor else gradient.as_subclass(Tensor)
+            if gradient.requires_grad or type(gradient) is not Tensor:
+                gradient = gradient.detach().as_subclass(Tensor)
             one.gradient = gradient if one.gradient is None else one.gradient + gradient
 
     def _is_training(self) -> bool:
@@ -330,12 +336,14 @@ class ModuleWatch:
         they were in their input; where that was made by no layer (a sum, a functional call), it is taken to
         be like the last output before it with the same number of axes.
         """
-        if isinstance(module, CHANNELS_FIRST):
-            axis = 1 if out.ndim > 2 else out.ndim - 1
-        elif out.ndim < 3 or any(True for _ in module.parameters(recurse=False)):
+        if out.ndim < 3:
             axis = max(out.ndim - 1, 0)
+        elif isinstance(module, CHANNELS_FIRST):
+            axis = 1
+        elif any(True for _ in module.parameters(recurse=False)):
+            axis = out.ndim - 1
         else:
-            first = next(tensors(args), None)
+            first = next(iter(tensors(args)), None)
             inherited = self._axis_of(first) if first is not None and first.ndim == out.ndim else None
             axis = self._like_the_last(out) if inherited is None else inherited
         self.axes[id(out)] = weakref.ref(out), axis

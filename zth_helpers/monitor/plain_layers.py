@@ -34,7 +34,7 @@ class PlainWatch:
         return None if any(hasattr(layer, "out") for layer in alive.values()) else next(iter(alive), None)
 
     def outputs(self) -> dict[str, list[Tensor]]:
-        return {name: list(tensors(getattr(ref(), "out", None))) for name, ref in self.layers.items()}
+        return {name: tensors(getattr(ref(), "out", None)) for name, ref in self.layers.items()}
 
     def retain(self) -> None:
         self.kept = self.outputs()
@@ -51,9 +51,10 @@ class PlainWatch:
 
     def _is_old(self, layer: str, found: list[Tensor]) -> bool:
         last = self.last.get(layer, [])
-        return len(last) == len(found) and all(
-            ref() is t and version == t._version for (ref, version), t in zip(last, found)
-        )
+        for (ref, version), t in zip(last, found):
+            if ref() is not t or version != t._version:
+                return False
+        return len(last) == len(found)
 
     def forget(self, taken: Sequence[tuple[str, list[Tensor]]] = ()) -> None:
         """What was taken belongs to a step that is over."""

@@ -10,7 +10,6 @@ and from then on each new Monitor has `mon.outputs.zeros` and `mon.gradients.zer
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,70 +66,76 @@ def summarise(
     Tensors of one shape are reduced together, on the CPU mostly by numpy: at a batch of 32 the time goes into
     the number of calls, and one of numpy's costs a fifth of one of torch's.
     """
-    n = len(tensors)
-    numbers = np.full((n, len(FIELDS) + len(extra)), np.nan, np.float32)
-    there = {i: t for i, t in enumerate(tensors) if t is not None and t.numel()}
+    n, end = len(tensors), 0
     groups: dict[tuple, list[int]] = {}
-    for i, t in there.items():
-        large = i if t.numel() > LARGE else -1
-        groups.setdefault((t.shape, t.dtype, t.get_device(), large), []).append(i)
-    blocks = [(rows, _as_block([there[i] for i in rows])) for rows in groups.values()]
-    lo, hi, mean, square, size = np.zeros((5, n))
-    usual = np.zeros(n, bool)
-    for rows, block in blocks:
-        size[rows] = block.shape[1]
+    for i, t in enumerate(tensors):
+        if t is not None and (size := t.numel()):
+            groups.setdefault((t.shape, t.dtype, t.device, i if size > LARGE else -1), []).append(i)
+    order = [i for rows in groups.values() for i in rows]  # tensors of one shape lie side by side
+    table = np.full((len(FIELDS) + len(extra), len(order)), np.nan)
+    sizes, square, usual = np.zeros(len(order)), np.zeros(len(order)), np.zeros(len(order), bool)
+    blocks: list[tuple[slice, np.ndarray | Tensor]] = []
+    for (shape, *_), rows in groups.items():
+        here = slice(end, end := end + len(rows))
+        block = _as_block([t for i in rows if (t := tensors[i]) is not None])
+        blocks.append((here, block))
+        sizes[here] = block.shape[1]
         if isinstance(block, Tensor):
-            (lo[rows], hi[rows], mean[rows], square[rows]), usual[rows] = on_device.moments(block)
+            (table[LO, here], table[HI, here], table[MEAN, here], square[here]), usual[here] = (
+                on_device.moments(block)
+            )
         else:
-            lo[rows], hi[rows] = np.minimum.reduce(block, 1), np.maximum.reduce(block, 1)
-            mean[rows] = np.add.reduce(block, 1) / block.shape[1]
-        _look_at_units(numbers, block, rows, there[rows[0]].shape, kinds, axes)
+            table[LO, here], table[HI, here] = np.minimum.reduce(block, 1), np.maximum.reduce(block, 1)
+            table[MEAN, here] = np.add.reduce(block, 1) / block.shape[1]
+        _look_at_units(table[:, here], block, shape, rows, kinds, axes)
         for j, function in enumerate(extra, len(FIELDS)):
-            numbers[rows, j] = [function(_host(one).astype(np.float32)) for one in block]
+            table[j, here] = [function(_host(one).astype(np.float32)) for one in block]
+    table[NONFINITE] = 0
     # Not finite, or squares beyond float32: these are replaced by zeros here, and looked at one by one below.
+    lo, hi, mean = table[LO], table[HI], table[MEAN]
     spread = hi - lo
     usual |= np.isfinite(mean) & ((spread == 0) | (spread > 1e-12) & (spread < 1e15))
     odd = np.flatnonzero(~usual).tolist()
     lo[odd] = hi[odd] = mean[odd] = spread[odd] = 0
     scale = np.float32(BINS - 1e-4) / np.maximum(spread, 1e-30).astype(np.float32)  # largest: in the last bin
-    shift_and_scale = np.array([mean, lo - mean, scale])
-    first_bin = np.arange(0, n * BINS, BINS, dtype=np.int32)
-    counts = np.zeros((n, BINS), np.int64)
-    here = sum(block.size for _, block in blocks if isinstance(block, np.ndarray))
-    bins = np.empty(here if histograms else 0, np.int32)  # of each value, counted in one go
-    done = 0
-    for rows, block in blocks:
+    counts = np.zeros((len(order), BINS), np.int32)
+    for here, block in blocks:
         if isinstance(block, Tensor):
-            kept = [k for k, i in enumerate(rows) if usual[i]]
-            if histograms and kept:
-                at = [rows[k] for k in kept]
-                block = block if len(kept) == len(rows) else block[kept]
+            at = np.arange(len(order))[here][usual[here]]
+            if histograms and len(at):
+                block = block if len(at) == len(block) else block[torch.from_numpy(usual[here])]
                 counts[at] = on_device.counts(block, lo[at], scale[at], BINS)
             continue
         if odd:
-            block[~usual[rows]] = 0
-        centre, low, factor = shift_and_scale[:, rows, None].astype(block.dtype)
+            block[~usual[here]] = 0
+        centre = mean[here, None].astype(block.dtype)
         block -= centre
-        square[rows] = np.matmul(block[:, None], block[:, :, None]).ravel()  # each row's dot product
+        square[here] = np.matmul(block[:, None], block[:, :, None]).ravel()  # each row's dot product
         if histograms:
-            block -= low
-            block *= factor
-            part = bins[done : (done := done + block.size)].reshape(block.shape)
-            np.add(block.astype(np.int32), first_bin[rows, None], out=part)
-    numbers[:, MEAN], numbers[:, LO], numbers[:, HI], numbers[:, NONFINITE] = mean, lo, hi, 0
-    numbers[:, STD] = np.sqrt(square / np.where(size > 1, size - 1, np.nan))
-    numbers[size == 0] = np.nan
-    counts += torch.bincount(torch.from_numpy(bins), minlength=n * BINS).numpy().reshape(n, BINS)
-    for i in odd:
-        numbers[i], counts[i] = _carefully(there[i], numbers[i], histograms)
-    return numbers, counts
+            block -= lo[here, None].astype(block.dtype) - centre
+            block *= scale[here, None]
+            counts[here] = _count(block.astype(np.int32))
+    table[STD] = np.sqrt(square / np.where(sizes > 1, sizes - 1, np.nan))
+    numbers, histogram = np.full((n, len(table)), np.nan, np.float32), np.zeros((n, BINS), np.int32)
+    numbers[order], histogram[order] = table.T, counts
+    for k in odd:
+        i = order[k]
+        numbers[i], histogram[i] = _carefully(tensors[i], numbers[i], histograms)
+    return numbers, histogram
+
+
+def _count(bins: np.ndarray) -> np.ndarray:
+    """How often each of the BINS bins comes in each row, all rows in one go; the bins are changed."""
+    bins += np.arange(0, bins.shape[0] * BINS, BINS, dtype=np.int32)[:, None]
+    counted = torch.bincount(torch.from_numpy(bins).view(-1), minlength=len(bins) * BINS)
+    return counted.numpy().reshape(-1, BINS)
 
 
 def _look_at_units(
-    numbers: np.ndarray,
+    table: np.ndarray,
     block: np.ndarray | Tensor,
-    rows: list[int],
     shape: tuple[int, ...],
+    rows: list[int],
     kinds: Sequence[str],
     axes: Sequence[int | None],
 ) -> None:
@@ -143,12 +148,15 @@ def _look_at_units(
         flat = FLAT[kind](block[chosen].reshape(-1, *shape))
         units = (1 if len(shape) > 3 else len(shape) - 1) if axis is None else axis
         examples = tuple(a for a in range(1, flat.ndim) if a != units + 1)
-        at = [rows[k] for k in chosen]
-        often = _host(flat.sum(examples) if examples else flat).reshape(len(chosen), -1)  # of each unit
-        size = math.prod(shape)
-        dead = (often == size // often.shape[1]).mean(1) if examples else np.nan
-        numbers[at, DEAD] = dead
-        numbers[at, SATURATED] = dead if kind == "ReLU" else often.sum(1) / size
+        dead = _share(flat.all(examples)) if examples else np.nan
+        table[DEAD, chosen] = dead
+        table[SATURATED, chosen] = dead if kind == "ReLU" else _share(flat)
+
+
+def _share(true: np.ndarray | Tensor) -> np.ndarray:
+    """Of the values of each row, how many are True?"""
+    rows = _host(true).reshape(len(true), -1)
+    return np.array([np.count_nonzero(row) for row in rows]) / rows.shape[1]
 
 
 def _as_block(alike: list[Tensor]) -> np.ndarray | Tensor:
@@ -164,7 +172,7 @@ def _host(values: np.ndarray | Tensor) -> np.ndarray:
     return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _carefully(t: Tensor, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:
+def _carefully(t: Any, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:
     """One tensor with non-finite, huge or tiny values: in double, scaled to its largest, then summarised."""
     finite = t.detach().double()
     finite = finite[finite.isfinite()]

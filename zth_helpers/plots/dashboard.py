@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from zth_helpers.monitor import Monitor
 from zth_helpers.plots.data import loss_curve
 from zth_helpers.plots.figure import COLOURS, INK, Figure
-from zth_helpers.plots.training import draw_histograms, draw_updates, histogram_lines, update_lines
+from zth_helpers.plots.training import draw_histograms, draw_updates, histogram_lines, newest, update_lines
 
 SIZE = 8.4, 5.44  # inches; as high as js/live.js with its words, so that nothing jumps at the end
 POINTS = 300  # of a curve
@@ -70,7 +70,7 @@ def dashboard_data(mon: Monitor | Sequence[float]) -> dict[str, Any]:
     at, weights = update_lines(mon, FEWER)
     some = len(mon.steps) > 0
     if some:
-        words += f" Layers as at step {int(mon.steps[-1]):,}."
+        words += f" Layers as at step {int(mon.steps[newest(mon, 'outputs')]):,}."
     return {
         "step": done,
         "words": words,
@@ -120,7 +120,7 @@ def _draw_layers(ax: Axes, mon: Monitor, what: str, xlabel: str, missing: str) -
         ax.set_xlim(*reach)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-    when = f", step {mon.steps[-1]:,}" if reach else ""
+    when = f", step {mon.steps[newest(mon, what)]:,}" if reach else ""
     _titled(ax, f"{what.capitalize()}{when}", xlabel, "density")
 
 

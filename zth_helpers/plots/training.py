@@ -1,7 +1,8 @@
 """Lecture 4's diagnostics, drawn from a Monitor.
 
 Each function takes one Monitor, or several to compare side by side on the same axes:
-`activation_histograms({"meh": before, "good": after})`. Each draws the last sample, or sample `at`.
+`activation_histograms({"meh": before, "good": after})`. Each draws the last sample that has histograms, or
+sample `at`.
 The functions whose first argument is an axes draw one panel; `dashboard.py` puts four of them together.
 """
 
@@ -23,7 +24,7 @@ MOST_LINES = 8  # of a deeper network evenly chosen ones are drawn
 Monitors = Monitor | Mapping[str, Monitor]
 
 
-def activation_histograms(mon: Monitors, at: int = -1) -> Figure:
+def activation_histograms(mon: Monitors, at: int | None = None) -> Figure:
     """What each activation layer puts out (each layer, where a network has no Tanh, Sigmoid or ReLU).
 
     Healthy: about the same spread at every depth, few values in the flat parts. Source: lecture 4, 1:26:51.
@@ -31,7 +32,7 @@ def activation_histograms(mon: Monitors, at: int = -1) -> Figure:
     return _histogram_figure(mon, at, "outputs", "output")
 
 
-def gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
+def gradient_histograms(mon: Monitors, at: int | None = None) -> Figure:
     """The gradients of the loss with respect to the same outputs. Healthy: the same spread at every depth.
 
     Source: lecture 4, 1:30:54.
@@ -39,7 +40,7 @@ def gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
     return _histogram_figure(mon, at, "gradients", "gradient of the loss")
 
 
-def weight_gradient_histograms(mon: Monitors, at: int = -1) -> Figure:
+def weight_gradient_histograms(mon: Monitors, at: int | None = None) -> Figure:
     """The gradients of the weights (parameters of two or more axes), with their grad:data ratio.
 
     A ratio far above the others marks a layer that will train faster than the rest.
@@ -93,12 +94,20 @@ def statistics_heatmap(mon: Monitors) -> Figure:
     return figure
 
 
-def draw_histograms(ax: Axes, m: Monitor, what: str, at: int = -1) -> tuple[float, float] | None:
+def newest(m: Monitor, what: str) -> int:
+    """The last sample that has histograms: all have them, unless histograms_every= says otherwise."""
+    steps = m.weight_steps if what == "parameter_grads" else m.steps
+    has = (steps % m.histograms_every == 0) | (steps % m.every != 0)  # also when a loss has just become nan
+    return int(np.flatnonzero(has)[-1]) if has.any() else -1
+
+
+def draw_histograms(ax: Axes, m: Monitor, what: str, at: int | None = None) -> tuple[float, float] | None:
     """A line of density for each layer (or weight) of sample `at`; gives the range to show, None without any.
 
     `what`: "outputs", "gradients" or "parameter_grads", as the Monitor calls them.
     """
     seen, reach = getattr(m, what), []
+    at = newest(m, what) if at is None else at
     for style, i in _lines(shown(m, what, at)):
         edges, hist = seen.edges[at, i].astype(float), seen.hist[at, i]
         width = max(edges[1] - edges[0], 1e-12)
@@ -111,24 +120,24 @@ def draw_histograms(ax: Axes, m: Monitor, what: str, at: int = -1) -> tuple[floa
 
 def histogram_lines(m: Monitor, what: str, bins: int = 40) -> list[dict[str, Any]]:
     """The lines of `draw_histograms` for the last sample as numbers: the density over about 40 bins."""
-    seen, lines = getattr(m, what), []
-    for _, i in _lines(shown(m, what)):
-        edges, hist = seen.edges[-1, i].astype(float), seen.hist[-1, i].astype(float)
+    seen, lines, at = getattr(m, what), [], newest(m, what)
+    for _, i in _lines(shown(m, what, at)):
+        edges, hist = seen.edges[at, i].astype(float), seen.hist[at, i].astype(float)
         merge = -(-len(hist) // bins)
         whole = np.concatenate([hist, np.zeros(-len(hist) % merge)]).reshape(-1, merge).sum(1)
         width = max(edges[1] - edges[0], 1e-12)
-        mean, std = float(seen.mean[-1, i]), max(float(seen.std[-1, i]), width)
+        mean, std = float(seen.mean[at, i]), max(float(seen.std[at, i]), width)
         ends = [edges[0], edges[0] + len(whole) * merge * width]
         ends += [max(edges[0], mean - 4 * std), min(edges[-1], mean + 4 * std)]
         density = [float(f"{v:.4g}") for v in whole / hist.sum() / (merge * width)]
         names = dict(zip(("from", "to", "low", "high"), (float(v) for v in ends)))
-        lines.append({"name": _short_label(m, what, i), "density": density} | names)
+        lines.append({"name": _short_label(m, what, at, i), "density": density} | names)
     return lines
 
 
-def _short_label(m: Monitor, what: str, i: int) -> str:
-    name, std = m.layer_names[i], float(getattr(m, what).std[-1, i])
-    flat = float(m.outputs.saturated[-1, i])
+def _short_label(m: Monitor, what: str, at: int, i: int) -> str:
+    name, std = m.layer_names[i], float(getattr(m, what).std[at, i])
+    flat = float(m.outputs.saturated[at, i])
     if what == "outputs" and flat == flat:
         word = "dead" if m.layer_kinds[i] == "ReLU" else "sat."
         return f"{name}: {std:.2f}, {word} {flat:.0%}"
@@ -160,7 +169,7 @@ def draw_updates(ax: Axes, m: Monitor, points: int | None = None) -> bool:
     return bool(weights)
 
 
-def shown(m: Monitor, what: str, at: int = -1) -> list[int]:
+def shown(m: Monitor, what: str, at: int) -> list[int]:
     """The layers (or weights) that have something to draw at a sample."""
     if not len(m.steps):
         return []
@@ -185,22 +194,23 @@ def _histogram_label(m: Monitor, what: str, at: int, i: int) -> str:
     return f"{m.layer_names[i]}: mean {mean:+z.2f}, std {std:.2f}{flat}"
 
 
-def _histogram_figure(mon: Monitors, at: int, what: str, xlabel: str) -> Figure:
+def _histogram_figure(mon: Monitors, at: int | None, what: str, xlabel: str) -> Figure:
     mons = _by_name(mon)
     figure, axes = _panels(mons)
     reach, peaks = [], []
     for (name, m), ax in zip(mons.items(), axes):
         _need_samples(m)
-        drawn = draw_histograms(ax, m, what, at)
+        row = newest(m, what) if at is None else at
+        drawn = draw_histograms(ax, m, what, row)
         if drawn is None:
             raise ValueError(_nothing(what))
         reach.append(drawn)
         peaks += [float(line.get_ydata().max()) for line in ax.lines]
         if what == "parameter_grads":
-            title = f"weight gradients, step {m.weight_steps[at]}"
+            title = f"weight gradients, step {m.weight_steps[row]}"
         else:
             of = "outputs of" if what == "outputs" else "gradients at"
-            title = f"{of} {_kinds(m, shown(m, what, at))}, step {m.steps[at]}"
+            title = f"{of} {_kinds(m, shown(m, what, row))}, step {m.steps[row]}"
         _finish(ax, _title(name, title), xlabel, "density")
     _legends(figure, axes, [_legend_lines(ax) for ax in axes])
     low, high = min(lo for lo, _ in reach), max(hi for _, hi in reach)
