@@ -45,7 +45,7 @@ progress: install-course
 
 test: install-test
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
-	@exec $(BIN)/python -m pytest --nbval -n 2 -q -m "not browser and not sweep" $(ARGS)
+	@exec $(BIN)/python -m pytest --nbval --mpl -n 2 -q -m "not browser and not sweep" $(ARGS)
 
 test-all: install-test
 	@exec $(BIN)/python -m pytest -n 2 -q -m "browser or sweep" tests $(ARGS)

@@ -103,17 +103,35 @@ def _is_train_and_dev(value: object) -> bool:
     return pair and 1.5 < min(value) < max(value) < 3
 
 
+def spread_over_seeds(values: list) -> str | list | None:
+    """Of a claim, ✓ or ✗ for each seed. Of numbers that vary, (mean, std, lowest, highest) of each."""
+    if all(isinstance(value, bool) for value in values):
+        return "".join("✓" if held else "✗" for held in values)
+    columns = list(zip(*[v if isinstance(v, list) else [v] for v in values]))
+    spread = [
+        [float(f"{x:.5g}") for x in (statistics.mean(c), statistics.stdev(c), min(c), max(c))]
+        for c in columns
+        if len(set(c)) > 1 and all(isinstance(v, float) for v in c)
+    ]
+    return spread or None
+
+
 def _seeds_table(seeds: dict) -> str:
-    text = "## What is normal: the quick recipes with the course's own list, other seeds\n\n"
-    text += "| | what | seeds | mean | std | lowest | highest |\n|---|---|--:|--:|--:|--:|--:|"
-    for name, found in seeds.items():
-        for what, values in found.items():
-            for column in zip(*[v if isinstance(v, list) else [v] for v in values]):
-                if len(set(column)) > 1 and all(isinstance(v, float) for v in column):
-                    mean, std = statistics.mean(column), statistics.stdev(column)
-                    numbers = " | ".join(f"{x:.4f}" for x in (mean, std, min(column), max(column)))
-                    text += f"\n| {name.removeprefix('beyond/')[:2]} | {what} | {len(column)} | {numbers} |"
-    return text
+    """What other seeds give: how each measured number varies, and how often each claim held."""
+    numbers, claims = [], []
+    for name, lists in seeds.items():
+        where = f"{name.removeprefix('beyond/')[:2]}{' beyond' if '/' in name else ''}"
+        for of, found in lists.items():
+            for what, values in found.items():
+                what = what.replace("|", r"\|")
+                if isinstance(values, str):
+                    claims.append(f"| {where} | {what} | {of} | {values.count('✓')} of {len(values)} |")
+                else:
+                    rows = (" | ".join(number(x, 4) for x in spread) for spread in values)
+                    numbers += [f"| {where} | {what} | {of} | {cells} |" for cells in rows]
+    head = "| | what | list | mean | std | lowest | highest |\n|---|---|---|--:|--:|--:|--:|"
+    text = "## What is normal: the quick recipes with other seeds\n\n" + "\n".join([head, *numbers])
+    return text + "\n\n" + "\n".join(["| | claim | list | held |\n|---|---|---|--:|", *claims])
 
 
 def between(marker: str, text: str, path: Path = ROOT / "README.md") -> None:

@@ -3,11 +3,12 @@
     python -m benchmarks.lecture_numbers.reproduce                 all lessons and sequels, then the tables
     python -m benchmarks.lecture_numbers.reproduce 02_bigram ...   only those, then the tables
     python -m benchmarks.lecture_numbers.reproduce --collect       only the tables
-    python -m benchmarks.lecture_numbers.reproduce --seeds 10      quick runs of ten seeds, course's list
+    python -m benchmarks.lecture_numbers.reproduce --seeds 10 ...  quick runs of ten seeds, on both lists
 
 A copy of each notebook is run, never the notebook; its result is kept in benchmarks/runs/ as soon as it is
-done, and used again until the lesson's stored results or torch change. ZTH_NAMES names the list ("lecture" if
-it is not set). Processor time on one thread; an hour on a quiet machine.
+done, and used again until the lesson's stored results or torch change. What was recorded before and not run
+again stays in the tables. ZTH_NAMES names the list ("lecture" if it is not set). Processor time on one
+thread; an hour on a quiet machine.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ NOTEBOOKS = (*lesson.lessons(), *lesson.lessons("beyond"))
 MEASURES = ("compare(", "recomputed(")
 
 
-def measuring_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def measuring_cells(
+    notebook: nbformat.NotebookNode, measures: tuple[str, ...] = MEASURES
+) -> list[nbformat.NotebookNode]:
     """The code cells up to the last measured number, without the interactive figures, which make none."""
     cells = [c for c in notebook.cells if c.cell_type == "code" and "interact." not in c.source]
-    measuring = [i for i, cell in enumerate(cells) if any(call in cell.source for call in MEASURES)]
+    measuring = [i for i, cell in enumerate(cells) if any(call in cell.source for call in measures)]
     return cells[: measuring[-1] + 1] if measuring else []
 
 
@@ -63,9 +66,14 @@ def stored(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
-def run(name: str, notebook: nbformat.NotebookNode, settings: dict[str, str]) -> dict:
+def run(
+    name: str,
+    notebook: nbformat.NotebookNode,
+    settings: dict[str, str],
+    measures: tuple[str, ...] = MEASURES,
+) -> dict:
     """Executes a copy; gives what it recorded, its seconds, and the cells that failed."""
-    cells = measuring_cells(notebook)
+    cells = measuring_cells(notebook, measures)
     failed: list[dict] = []
     clock, processor = time.perf_counter(), _time_of_children()
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(cells), desc=name, unit="cell") as bar:
@@ -98,8 +106,11 @@ def run(name: str, notebook: nbformat.NotebookNode, settings: dict[str, str]) ->
     }
 
 
-def seeds(name: str, notebook: nbformat.NotebookNode, count: int) -> dict[str, list]:
-    """Each measured number of the quick run, from `count` seeds: the lesson's own, that plus 1, plus 2, …"""
+def seeds(name: str, notebook: nbformat.NotebookNode, count: int, names: str = "shipped") -> dict[str, list]:
+    """What the quick run gives with `count` seeds: the lesson's own, that plus 1, plus 2, …
+
+    Of each measured number its values, of each checked claim whether it held.
+    """
     found: dict[str, list] = {}
     knobs = [knob for knob in lesson.knobs(notebook) if knob.name == "seed"]
     for shift in range(count if knobs else 0):
@@ -107,9 +118,10 @@ def seeds(name: str, notebook: nbformat.NotebookNode, count: int) -> dict[str, l
         for knob in knobs:
             for cell in turned.cells:
                 cell.source = knob.turned(cell.source, knob.default + shift)
-        for row in run(f"{name}, seed + {shift}", turned, {"ZTH_NAMES": "shipped"})["rows"]:
-            if row["kind"] != "check":
-                found.setdefault(row["what"], []).append(row["measured"])
+        for row in run(f"{name}, seed + {shift}", turned, {"ZTH_NAMES": names}, (*MEASURES, "check("))[
+            "rows"
+        ]:
+            found.setdefault(row["what"], []).append(row["same" if row["kind"] == "check" else "measured"])
     return found
 
 
@@ -133,23 +145,36 @@ def write(path: Path, data: dict) -> None:
 
 def collect() -> int:
     """numbers.json, numbers.md and the README's table, from the results that are there; how many are off."""
+    recorded = report.read_json(FOLDER / "numbers.json")
     runs = {name: result for name in NOTEBOOKS if (result := load(name))}
-    rows = [
+    before = {name: old for name, old in recorded.get("notebooks", {}).items() if name not in runs}
+    kept = ("failed", "seconds", "processor_seconds", "quick", "stored", "date", "torch")
+    about = before | {name: {key: result.get(key) for key in kept} for name, result in runs.items()}
+    rows = [row for row in recorded.get("numbers", []) if row["notebook"] in before] + [
         {"notebook": name} | {key: row[key] for key in report.KEPT}
         for name, result in runs.items()
         for row in result["rows"]
         if row["kind"] != "check" and not row["other"]
     ]
     claims = [row for result in runs.values() for row in result["rows"] if row["kind"] == "check"]
-    kept = ("failed", "seconds", "processor_seconds", "quick", "stored", "date", "torch")
+    seeds_of = {
+        name: {
+            of: {
+                what: told for what, values in measured.items() if (told := report.spread_over_seeds(values))
+            }
+            for of, measured in found["values"].items()
+        }
+        for name in NOTEBOOKS
+        if (found := load(f"{name}.seeds"))
+    }
     data = {
-        "date": max((result["date"] for result in runs.values()), default=None),
-        "torch": sorted({result["torch"] for result in runs.values()}),
-        "missing": [n for n in NOTEBOOKS if n not in runs and measuring_cells(lesson.read(n))],
-        "notebooks": {name: {key: result.get(key) for key in kept} for name, result in runs.items()},
-        "numbers": rows,
+        "date": max((result["date"] for result in about.values()), default=None),
+        "torch": sorted({result["torch"] for result in about.values()}),
+        "missing": [n for n in NOTEBOOKS if n not in about and measuring_cells(lesson.read(n))],
+        "notebooks": {name: about[name] for name in NOTEBOOKS if name in about},
+        "numbers": sorted(rows, key=lambda row: NOTEBOOKS.index(row["notebook"])),
         "claims_that_fail": [row["what"] for row in claims if not row["same"]],
-        "seeds": {name: found["values"] for name in NOTEBOOKS if (found := load(f"{name}.seeds"))},
+        "seeds": recorded.get("seeds", {}) | seeds_of,
     }
     write(FOLDER / "numbers.json", data)
     report.write_numbers(data)
@@ -171,11 +196,11 @@ def main() -> int:
     )
     parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", choices=[[], *NOTEBOOKS])
     parser.add_argument("--collect", action="store_true", help="run nothing")
-    parser.add_argument("--seeds", type=int, metavar="N", help="only quick runs of N seeds, course's list")
+    parser.add_argument("--seeds", type=int, metavar="N", help="only quick runs of N seeds, both lists")
     options = parser.parse_args()
     chosen = [] if options.collect else options.notebooks or NOTEBOOKS
     listed = os.environ.get("ZTH_NAMES") or "lecture"
-    if chosen and not options.seeds and load_names(listed).source != "lecture":
+    if chosen and load_names(listed).source != "lecture":
         parser.error(f"ZTH_NAMES={listed} is not the lecture's list, and the numbers are to be the lecture's")
     if listed != "lecture":
         listed = str(Path(listed).expanduser().resolve())  # the notebooks run in another folder
@@ -188,7 +213,8 @@ def main() -> int:
             print(f"{result}: done on {done['date']}")
             continue
         if options.seeds:
-            done = {"values": seeds(name, notebook, options.seeds)}
+            lists = {"the course's list": "shipped", "the lecture's list": listed}
+            done = {"values": {of: seeds(name, notebook, options.seeds, path) for of, path in lists.items()}}
         else:
             done = run(name, notebook, {"ZTH_NAMES": listed, "ZTH_FULL": "1"})
             quick = run(f"{name}, quick", notebook, {"ZTH_NAMES": listed, "ZTH_FULL": "0"})

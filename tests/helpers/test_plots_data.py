@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from zth_helpers import plots
 from zth_helpers.names import Vocabulary
-from zth_helpers.plots.figure import PAPER, ramp
+from zth_helpers.plots.figure import PAPER, alternative, ramp
 
 WORDS = ["anna", "bob", "anna", "cab"]
 VOCAB = Vocabulary(WORDS)  # . a b c n o
@@ -322,3 +322,17 @@ def test_a_density_is_read_out_as_from_mean_deviation_to():
     assert spread == pytest.approx(1.64, abs=0.1)
     alone = str(plots.histograms({"one value": torch.zeros(50)}))
     assert re.search(r"centre -?\d", alone), alone  # no spread, and no error
+
+
+@pytest.mark.parametrize("way", ["bar", "barh"])
+def test_bars_are_read_out_by_the_names_beside_them(way):
+    ax = (fig := plots.Figure(4, 3)).add_subplot(title="what mattered")
+    getattr(ax, way)(["lr", "layers"], [0.75, 0.25], label="share")
+    assert str(fig).splitlines()[-1] == "share: lr 0.75, layers 0.25"
+
+
+def test_the_alternative_text_is_the_first_line_or_two_where_that_is_a_word():
+    assert alternative("\nLoss over 240 steps\nx: step; y: loss") == "Loss over 240 steps"
+    assert alternative("tanhs\nx: n; y: value") == "tanhs; x: n; y: value"
+    assert alternative("") == "figure"
+    assert alternative("a" * 201) == "a" * 199 + "…" and alternative("a" * 200) == "a" * 200

@@ -240,6 +240,7 @@ def test_each_node_of_a_tree_joins_the_two_below_it(starts):
     last = [line for line in ax.lines if line.get_color() == COLOURS[0]]
     assert {x for line in last for x in line.get_xdata()} == set(range(starts[-1], starts[-1] + 4))
     assert ticks(ax.yaxis) == ["level 2", "level 1", "characters"]
+    assert ax.get_title().startswith("One window: 3 nodes on 2" if len(starts) == 1 else "3 windows, 9 nodes")
 
 
 def test_losses_and_the_floors_below_them():

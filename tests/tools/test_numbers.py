@@ -69,6 +69,40 @@ def test_most_lessons_show_what_the_full_run_gave():
     assert sum(bool(list(full_tables(name))) for name in lesson.lessons()) >= 4
 
 
+TOLD = re.compile(
+    r"\bfive seeds on each of two lists\b.*?\bin (all|nine of|eight of|seven of) ten runs\b", re.S
+)
+RUNS = {"all": 10, "nine of": 9, "eight of": 8, "seven of": 7}
+
+
+def sentences_over_seeds():
+    """(notebook, the last claims before it, in how many of ten runs they held) of each text that tells it."""
+    for name in reproduce.NOTEBOOKS:
+        claims: list[str] = []
+        for cell in lesson.read(name).cells:
+            if cell.cell_type == "code":
+                claims = re.findall(r"^\s*check\(\s*\"([^\"]+)\"", cell.source, re.M) or claims
+            else:
+                yield from ((name, claims, RUNS[told]) for told in TOLD.findall(cell.source))
+
+
+def test_what_is_said_to_hold_with_other_seeds_was_counted():
+    """By `make numbers ARGS="--seeds 5 …"`: a run counts if all of the claims held in it."""
+    told = list(sentences_over_seeds())
+    assert len(told) >= 7
+    for name, claims, expected in told:
+        held = 0
+        for found in DATA["seeds"][name].values():
+            assert claims and all(len(found[claim]) == 5 for claim in claims), (name, claims)
+            held += sum(set(run) == {"✓"} for run in zip(*(found[claim] for claim in claims)))
+        assert held == expected, f"{name}: {claims} held in {held} of ten runs"
+    assert sum(text_of(name).count("five seeds") for name in reproduce.NOTEBOOKS) == len(told)
+
+
+def text_of(name: str) -> str:
+    return "\n".join(cell.source for cell in lesson.read(name).cells if cell.cell_type == "markdown")
+
+
 def test_a_changed_result_or_budget_is_seen():
     cell = new_code_cell("steps = budget(10, quick=5)\ncompare('loss', 1, 2)")
     cell.outputs = [

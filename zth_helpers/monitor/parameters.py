@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zth_helpers.monitor.columns import why_unreadable
 
+CPU = torch.device("cpu")
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> the integer of that size
 
 
@@ -116,8 +117,8 @@ class ParameterWatch:
 
     def _sizes(self, values: list[Tensor]) -> np.ndarray:
         """Norms, or standard deviations, of all tensors; on one device read in one go."""
-        kinds = {(t.dtype, t.get_device()) for t in values}
-        if self.method == "norm" and kinds <= {(torch.float32, -1), (torch.float64, -1)}:
+        kinds = {(t.dtype, t.device) for t in values}
+        if self.method == "norm" and kinds <= {(torch.float32, CPU), (torch.float64, CPU)}:
             rows = [t.detach().numpy().ravel() for t in values]  # numpy's calls cost a fraction of torch's
             return np.sqrt([row.dot(row) for row in rows])
         if len(kinds) > 1 or values[0].element_size() < 4:

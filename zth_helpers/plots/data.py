@@ -211,7 +211,9 @@ def loss_curve(losses: ArrayLike, window: int = 1000) -> Figure:
     if 0 < 3 * np.median(losses) < losses.max() and losses.min() > 0:  # a bad start would press the rest flat
         scale = ", log scale"
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)))
+        wide = losses.max() / losses.min()
+        subs = (1, 1.5, 2, 2.5, 3, 4, 5, 7) if wide < 30 else (1, 2, 5) if wide < 1000 else (1,)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs))  # as many ticks as there is room for
         ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(color=GRID, linewidth=0.6)
