@@ -154,9 +154,10 @@ def _look_at_units(
 
 
 def _share(true: np.ndarray | Tensor) -> np.ndarray:
-    """Of the values of each row, how many are True?"""
-    rows = _host(true).reshape(len(true), -1)
-    return np.array([np.count_nonzero(row) for row in rows]) / rows.shape[1]
+    """Of the values of each row, how many are True; counted where they are."""
+    rows = true.reshape(len(true), -1)
+    count = rows.sum(1) if isinstance(rows, Tensor) else np.array([np.count_nonzero(row) for row in rows])
+    return _host(count) / rows.shape[1]
 
 
 def _as_block(alike: list[Tensor]) -> np.ndarray | Tensor:
