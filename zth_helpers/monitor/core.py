@@ -73,7 +73,7 @@ class Monitor:
         go into one update; without, of lr * grad.
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
         cost a fifth of a sample; by default as `every`. histograms_every: the same for the histograms, which
-        cost a third of it; by default as `every`, and a sample without them has counts of 0.
+        cost as much; by default as `every`, and a sample without them has counts of 0.
     only: shell patterns of the layers and parameters to watch by name, such as "blocks.0.*"; default all.
     scaler: a torch.amp.GradScaler; gradients of outputs are then in the units of p.grad.
     method: "norm" for ratios of norms; "std" for the lecture's, which are infinite for a constant parameter.
