@@ -125,6 +125,7 @@ def test_loss_curve_of_a_bad_start_uses_a_log_scale():
     assert "log scale" in plots.loss_curve(bad, 1).axes[0].get_ylabel()
     assert plots.loss_curve(bad[1:], 1).axes[0].get_yscale() == "linear"
     assert plots.loss_curve([*bad, -1.0], 1).axes[0].get_yscale() == "linear"
+    assert plots.loss_curve([*bad, 0.0], 1).axes[0].get_yscale() == "linear"
 
 
 def test_learning_rate_finder_marks_the_valley():

@@ -30,6 +30,12 @@ def test_parallel_coordinates():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["lr (log)", "layers", "dev"]
 
 
+def test_the_best_quarter_is_wide():
+    four = [*TRIALS, {"lr": 0.02, "layers": 1, "dev": 2.7}]
+    [ax] = plots.parallel_coordinates(four, ["lr", "layers"]).axes
+    assert sum(line.get_linewidth() == 2.2 for line in ax.lines if line.get_gid() == "trial") == 1
+
+
 def test_a_setting_that_all_share_stands_in_the_middle():
     same = [trial | {"batch": 512} for trial in TRIALS]
     [ax] = plots.parallel_coordinates(same, ["batch"]).axes
@@ -39,6 +45,7 @@ def test_a_setting_that_all_share_stands_in_the_middle():
 
 
 def test_nothing_to_compare():
+    assert len(plots.parallel_coordinates(TRIALS[:2], ["lr"]).axes) == 1
     with pytest.raises(ValueError, match="1 trials with 1 settings"):
         plots.parallel_coordinates(TRIALS[:1], ["lr"])
 
