@@ -118,9 +118,8 @@ def seeds(name: str, notebook: nbformat.NotebookNode, count: int, names: str = "
         for knob in knobs:
             for cell in turned.cells:
                 cell.source = knob.turned(cell.source, knob.default + shift)
-        for row in run(f"{name}, seed + {shift}", turned, {"ZTH_NAMES": names}, (*MEASURES, "check("))[
-            "rows"
-        ]:
+        made = run(f"{name}, seed + {shift}", turned, {"ZTH_NAMES": names}, (*MEASURES, "check("))
+        for row in made["rows"]:
             found.setdefault(row["what"], []).append(row["same" if row["kind"] == "check" else "measured"])
     return found
 

@@ -368,10 +368,7 @@ class Monitor:
         rest: list[Tensor] = []
         kinds: list[str] = []
         axes: list[int | None] = []
-        places: tuple[list[int], list[int]] = (
-            [],
-            [],
-        )  # of each: output or gradient, and its column
+        places: tuple[list[int], list[int]] = [], []  # 0 output or 1 gradient, and the column
         for name, which, found, axis in batch:
             if isinstance(found, tuple):
                 numbers[which, at[name]], hist[which, at[name]] = found[0][0], found[1][0]
