@@ -318,9 +318,8 @@ def main() -> int:
     options = vars(arguments().parse_args())
     out, device, restart = options.pop("out"), options.pop("device"), options.pop("restart")
     tensorboard, watch = options.pop("tensorboard"), not options.pop("no_monitor")
-    signal.signal(
-        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
-    )  # as Ctrl-C, also from a scheduler
+    # As Ctrl-C, from `kill` or a scheduler; also where Ctrl-C itself is ignored, as behind `nohup … &`.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)  # networks this small gain nothing from a second thread
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")

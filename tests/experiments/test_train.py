@@ -157,11 +157,23 @@ def test_a_kill_loses_nothing_that_a_checkpoint_has(tmp_path, monkeypatch):
 @pytest.mark.sweep
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_a_result(tmp_path, kind):
+    """SIGTERM also in the background of a script, where Ctrl-C is ignored."""
     run = command(tmp_path, "--model", "mlp", "--steps", "100000000", "--checks", "1000000")
-    process = subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ctrl_c = signal.SIG_DFL if kind == signal.SIGINT else signal.SIG_IGN
+    process = subprocess.Popen(
+        run,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c),
+    )
     time.sleep(12)
     process.send_signal(kind)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a run that does not listen would go on for days
     line = json.loads(out)
     assert process.returncode == 130 and line["state"] == "interrupted", err
     assert line["steps"] > 0 and line["dev"] < 3.3

@@ -33,7 +33,9 @@ def environment(folder: Path, torch_says: str | None = None) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     [target] = (folder / "lib").glob("python*/site-packages")
-    for source in map(Path, site.getsitepackages()):
+    for source in filter(
+        Path.is_dir, map(Path, site.getsitepackages())
+    ):  # Debian names some that are not there
         for entry in source.iterdir():
             if re.match(r"zth_helpers|__editable__|pip\b|__pycache__|distutils-precedence", entry.name):
                 continue
