@@ -8,7 +8,6 @@ change that is meant, draw the pictures anew, look at them, and commit them:
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -17,32 +16,22 @@ import matplotlib
 import pytest
 import torch
 
-from tests.helpers.test_monitor import mlp, train
 from tests.helpers.test_plots_data import VOCAB, counts
 from tests.helpers.test_plots_sweeps import TRIALS
+from tests.helpers.test_plots_training import trained
 from zth_helpers import moons, plots
-from zth_helpers.monitor import Monitor
 from zth_helpers.plots.figure import Figure
 
+pytest.importorskip("pytest_mpl", reason="pictures are compared by pytest-mpl")
 DRAWN_WITH = "3.11"  # another matplotlib places ticks and letters a little differently
 WAVES = (torch.arange(240) * 0.37).sin() / 2 + 1 / (1 + torch.arange(240) / 40)
 X, Y = moons.make_moons(20, noise=0.1, seed=1)
 STEPS = {f"run {i}": (WAVES[i * 7 :] + i / 4).tolist() for i in range(7)}
 
 
-@functools.cache
-def trained() -> dict[str, Monitor]:
-    mons = {}
-    for i, name in enumerate(("meh", "good")):
-        C, layers, parameters = mlp(seed=i)
-        mons[name] = Monitor(layers, parameters, every=2)
-        train(C, layers, parameters, mons[name], 9)
-    return mons
-
-
 PICTURES: dict[str, Callable[[], Figure]] = {
     "activation_functions": plots.activation_functions,
-    "activation_histograms": lambda: plots.activation_histograms(trained()),
+    "activation_histograms": lambda: plots.activation_histograms(trained(9)),
     "bessel": lambda: plots.bessel([2, 4, 8], [(0.5, 1.0), (0.75, 1.01), (0.875, 0.99)]),
     "between_two_points": lambda: plots.between_two_points([0, 0.25, 0.5, 1], [4.0, 1.0, 1.5, 2.0]),
     "bigram_heatmap": lambda: plots.bigram_heatmap(counts(), VOCAB),
@@ -50,7 +39,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
         [2.9, 2.4, 2.1], [(2.8, 2.85), (2.5, 2.6), (2.2, 2.7)], {"net": (1, 2.45, 2.55)}
     ),
     "counts_image": lambda: plots.counts_image(counts(), VOCAB.stoi),
-    "dashboard": lambda: plots.dashboard(trained()["good"]),
+    "dashboard": lambda: plots.dashboard(trained(9)["good"]),
     "decision_boundary": lambda: plots.decision_boundary([1.0, 0.5, 0.25], [2, 1], X, Y),
     "dlogits_image": lambda: plots.dlogits_image(
         WAVES[:12].view(2, 6) / 2 - 0.5, torch.tensor([[0, 1], [1, 4]]), torch.tensor([4, 0]), VOCAB
@@ -59,7 +48,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
         torch.cat([WAVES[30:40].view(5, 2), torch.tensor([[9.0, 0.1]])]), VOCAB
     ),
     "first_steps": lambda: plots.first_steps(STEPS, steps=200, block=10),
-    "gradient_histograms": lambda: plots.gradient_histograms(trained()),
+    "gradient_histograms": lambda: plots.gradient_histograms(trained(9)),
     "histograms": lambda: plots.histograms({"waves": WAVES, "flat": torch.linspace(-1, 1, 99)}, bins=20),
     "learning_rate_finder": lambda: plots.learning_rate_finder(
         10 ** torch.linspace(-3, 0, 240), (WAVES - 0.7).square() + 0.1, constant=WAVES
@@ -101,14 +90,14 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "staircase": lambda: plots.staircase(
         torch.tensor([0.5, 0.25, 0.25]), {0: ".", 1: "a", 2: "b"}, [0.6, 0.2], [1, 0]
     ),
-    "statistics_heatmap": lambda: plots.statistics_heatmap(trained()),
+    "statistics_heatmap": lambda: plots.statistics_heatmap(trained(9)),
     "tangents": lambda: plots.tangents(lambda x: x**2, {1.0: 2.0, -2.0: -4.0}),
     "tanh_and_slope": plots.tanh_and_slope,
     "training_curves": lambda: plots.training_curves(STEPS, "seven runs"),
     "trees": lambda: plots.trees("anna", [0, 1, 2], block_size=4),
     "two_moons": lambda: plots.two_moons(X, Y),
-    "update_ratios": lambda: plots.update_ratios(trained()),
-    "weight_gradient_histograms": lambda: plots.weight_gradient_histograms(trained()),
+    "update_ratios": lambda: plots.update_ratios(trained(9)),
+    "weight_gradient_histograms": lambda: plots.weight_gradient_histograms(trained(9)),
     "winners_again": lambda: plots.winners_again(TRIALS),
     "you_are_here": lambda: plots.you_are_here(4),
 }
@@ -121,7 +110,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     baseline_dir="pictures", style="default", savefig_kwargs={"dpi": 60}, tolerance=0.4, deterministic=True
 )
 @pytest.mark.parametrize("name", PICTURES)
-def test_picture(name):
+def test_picture(name, request):
+    if not (request.config.getoption("mpl") or request.config.getoption("mpl_generate_path")):
+        pytest.skip("pictures are compared with --mpl, as `make test` does")
     return PICTURES[name]()
 
 

@@ -1,5 +1,6 @@
 """The figures from a Monitor: what is drawn equals what was recorded, and nothing is left behind."""
 
+import functools
 import gc
 
 import numpy as np
@@ -30,14 +31,19 @@ def labels(fig, panel=0):
     return [text.get_text() for text in legends[panel].get_texts()]
 
 
-@pytest.fixture(scope="module")
-def mons():
+@functools.cache
+def trained(steps: int) -> dict[str, Monitor]:
     mons = {}
     for i, name in enumerate(("meh", "good")):
         C, layers, parameters = mlp(seed=i)
         mons[name] = Monitor(layers, parameters, every=2)
-        train(C, layers, parameters, mons[name], 5)
+        train(C, layers, parameters, mons[name], steps)
     return mons
+
+
+@pytest.fixture(scope="module")
+def mons():
+    return trained(5)
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -127,13 +133,14 @@ def test_the_last_sample_that_has_histograms_is_drawn():
         plots.activation_histograms(mon, at=4)
 
 
-def test_a_sample_that_is_taken_because_the_loss_broke_has_histograms():
+@pytest.mark.parametrize("every", [1, 3, 10])
+def test_the_sample_of_a_loss_that_has_just_become_nan_has_histograms(every):
     C, layers, parameters = mlp()
-    mon = Monitor(layers, parameters, every=10)
+    mon = Monitor(layers, parameters, every=every, histograms_every=10)
     train(C, layers, parameters, mon, 3)
     layers[-1].weight.data.fill_(torch.nan)
     train(C, layers, parameters, mon, 1)
-    assert mon.steps.tolist() == [0, 3] and mon.outputs.hist[1, 2].sum() == mon.outputs.hist[0, 2].sum()
+    assert mon.steps[-1] == 3 and mon.outputs.hist[-1, 2].sum() == mon.outputs.hist[0, 2].sum()
     assert plots.activation_histograms(mon).axes[0].get_title() == "outputs of Tanh layers, step 3"
 
 

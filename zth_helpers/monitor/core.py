@@ -235,7 +235,7 @@ class Monitor:
         broke = not math.isfinite(value) and self.nonfinite_first is None
         sampled = self._due or (broke and bool(self._plain.layers))
         if sampled:
-            sampled = self._sample(lr)
+            sampled = self._sample(lr, histograms=broke or self._now % self.histograms_every == 0)
         elif self._wants_update:
             self._take_update(self._parameters.ratios(self._parameters.gradients(), lr)[1])
         if self._now % self._losses.interval == 0:
@@ -277,7 +277,7 @@ class Monitor:
         if self.closed:
             raise RuntimeError("this Monitor is closed: its records can be read; to go on, make a new one")
 
-    def _sample(self, lr: float | None) -> bool:
+    def _sample(self, lr: float | None, histograms: bool) -> bool:
         """Reduces what this step has shown and appends it to the tables; False when there is nothing new."""
         plain, calls = self._plain.taken(), self._modules.taken()
         grads = self._parameters.gradients()
@@ -298,7 +298,7 @@ class Monitor:
         weights: list[Tensor | None] = []
         if self._now % self._weights.interval == 0:
             weights = [g if g is not None and g.ndim > 1 and g.is_floating_point() else None for g in grads]
-        row, of_weights = self._row(batch, weights)
+        row, of_weights = self._row(batch, weights, histograms)
         ratios, update = self._parameters.ratios(grads, lr)
         self._parameters.look_at_optimizer()
         self._columns.calls.update(layer for layer, _ in plain)
@@ -354,7 +354,7 @@ class Monitor:
             self.output_layers = self._find_output_layers()
 
     def _row(
-        self, batch: list[tuple[str, int, Any, int | None]], weights: list[Tensor | None]
+        self, batch: list[tuple[str, int, Any, int | None]], weights: list[Tensor | None], histograms: bool
     ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """The numbers and histograms of a sample, and those of the weights' gradients, all in one go.
 
@@ -362,24 +362,16 @@ class Monitor:
         """
         row = self._blank(2, len(self._columns))
         at = {name: i for i, name in enumerate(self._columns)}
-        between = self._now % self.interval != 0  # a loss has just become nan: all that can be shown
-        histograms = between or self._now % self.histograms_every == 0
+        kind = {name: self._columns.kinds[layer] for name, layer in self._columns.items()}
         numbers, hist = row["numbers"], row["hist"]
-        rest: list[Tensor] = []
-        kinds: list[str] = []
-        axes: list[int | None] = []
-        places: tuple[list[int], list[int]] = [], []  # 0 output or 1 gradient, and the column
-        for name, which, found, axis in batch:
+        for name, which, found, _ in batch:
             if isinstance(found, tuple):
                 numbers[which, at[name]], hist[which, at[name]] = found[0][0], found[1][0]
-            elif isinstance(found, Tensor):
-                rest.append(found)
-                kinds.append("" if which else self._columns.kinds[self._columns[name]])
-                axes.append(axis)
-                places[0].append(which)
-                places[1].append(at[name])
-        reduced = self._reduce([*rest, *weights], kinds, axes, histograms=histograms)
-        n = len(rest)
+        rest = [entry for entry in batch if isinstance(entry[2], Tensor)]
+        n, together = len(rest), [*(t for *_, t, _ in rest), *weights]
+        kinds = ["" if which else kind[name] for name, which, _, _ in rest]
+        reduced = self._reduce(together, kinds, [axis for *_, axis in rest], histograms=histograms)
+        places = [which for _, which, _, _ in rest], [at[name] for name, _, _, _ in rest]
         numbers[places], hist[places] = reduced[0][:n], reduced[1][:n]
         if not histograms:
             hist[...] = 0

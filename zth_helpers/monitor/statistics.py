@@ -67,17 +67,18 @@ def summarise(
     the number of calls, and one of numpy's costs a fifth of one of torch's.
     """
     n, end = len(tensors), 0
+    there = {i: t for i, t in enumerate(tensors) if t is not None and t.numel()}
     groups: dict[tuple, list[int]] = {}
-    for i, t in enumerate(tensors):
-        if t is not None and (size := t.numel()):
-            groups.setdefault((t.shape, t.dtype, t.device, i if size > LARGE else -1), []).append(i)
+    for i, t in there.items():
+        large = i if t.numel() > LARGE else -1
+        groups.setdefault((t.shape, t.dtype, t.device, large), []).append(i)
     order = [i for rows in groups.values() for i in rows]  # tensors of one shape lie side by side
     table = np.full((len(FIELDS) + len(extra), len(order)), np.nan)
     sizes, square, usual = np.zeros(len(order)), np.zeros(len(order)), np.zeros(len(order), bool)
     blocks: list[tuple[slice, np.ndarray | Tensor]] = []
     for (shape, *_), rows in groups.items():
         here = slice(end, end := end + len(rows))
-        block = _as_block([t for i in rows if (t := tensors[i]) is not None])
+        block = _as_block([there[i] for i in rows])
         blocks.append((here, block))
         sizes[here] = block.shape[1]
         if isinstance(block, Tensor):
@@ -120,7 +121,7 @@ def summarise(
     numbers[order], histogram[order] = table.T, counts
     for k in odd:
         i = order[k]
-        numbers[i], histogram[i] = _carefully(tensors[i], numbers[i], histograms)
+        numbers[i], histogram[i] = _carefully(there[i], numbers[i], histograms)
     return numbers, histogram
 
 
@@ -173,7 +174,7 @@ def _host(values: np.ndarray | Tensor) -> np.ndarray:
     return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _carefully(t: Any, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:
+def _carefully(t: Tensor, numbers: np.ndarray, histograms: bool) -> tuple[np.ndarray, np.ndarray]:
     """One tensor with non-finite, huge or tiny values: in double, scaled to its largest, then summarised."""
     finite = t.detach().double()
     finite = finite[finite.isfinite()]

@@ -95,9 +95,9 @@ def statistics_heatmap(mon: Monitors) -> Figure:
 
 
 def newest(m: Monitor, what: str) -> int:
-    """The last sample that has histograms: all have them, unless histograms_every= says otherwise."""
-    steps = m.weight_steps if what == "parameter_grads" else m.steps
-    has = (steps % m.histograms_every == 0) | (steps % m.every != 0)  # also when a loss has just become nan
+    """The last sample with histograms, or with nothing finite to count; see Monitor's histograms_every."""
+    seen = getattr(m, what)
+    has = seen.hist.any((1, 2)) | ~np.isfinite(seen.lo).any(1)
     return int(np.flatnonzero(has)[-1]) if has.any() else -1
 
 
