@@ -125,12 +125,19 @@ def work(study: optuna.Study, objective: Any, heartbeat: float = 10) -> None:
         if trial.state == TrialState.FAIL and trial.user_attrs.get("asked"):
             RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
+    waited_for = set()
     while True:
         fail_stale_trials(study)
-        states = {trial.state for trial in study.get_trials(deepcopy=False)}
-        if TrialState.WAITING in states:
+        trials = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+        if any(trial.state == TrialState.WAITING for trial in trials):
             study.optimize(queued, n_trials=1, catch=(Exception,), callbacks=[again])
-        elif TrialState.RUNNING in states:
+        elif trials:
+            # A process that dies between taking a trial and its first heartbeat leaves one that Optuna
+            # never calls stale. One heartbeat in its name, and its time runs out as any other's.
+            for trial in trials:
+                if trial.number not in waited_for:
+                    waited_for.add(trial.number)
+                    study._storage.record_heartbeat(trial._trial_id)
             time.sleep(heartbeat)
         else:
             return

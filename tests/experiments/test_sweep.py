@@ -114,6 +114,23 @@ def test_four_workers_on_postgresql(postgres, tmp_path):
     four_workers_one_killed(postgres, tmp_path)
 
 
+@pytest.mark.timeout(60)
+def test_a_process_that_dies_before_its_first_heartbeat_loses_no_trial(tmp_path):
+    """Between taking a trial and its first heartbeat lies the sampler's work: it is killed there."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = sweep.open_study("early", url, heartbeat=1)
+    sweep.ask_for(study, 2)
+    take_and_die = (
+        "import os, signal, sys; from experiments.sweep import open_study;"
+        "open_study('early', sys.argv[1], heartbeat=1).ask(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    died = subprocess.run([sys.executable, "-c", take_and_die, url], cwd=ROOT, env=ENVIRONMENT)
+    assert died.returncode == -signal.SIGKILL
+    assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
+    sweep.work(study, lambda trial: trial.suggest_float("x", -1, 1) ** 2, heartbeat=0.2)
+    assert Counter(t.state.name for t in study.trials) == {"FAIL": 1, "COMPLETE": 2}
+
+
 @pytest.mark.sweep
 def test_make_sweep(tmp_path):
     """The command that a learner gives, stopped in the middle and given again."""
