@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import time
 import warnings
@@ -75,15 +76,17 @@ def objective(trial: Trial, model: str, fixed: dict[str, Any], out: Path, device
     trial.set_user_attr("run", line["name"])
     trial.set_user_attr("train", line["train"])
     trial.set_user_attr("verdict", line["verdict"])
-    if line["state"] == "interrupted":
-        raise KeyboardInterrupt
     if line["state"] == "diverged" or line["dev"] is None:
         raise optuna.TrialPruned
     return line["dev"]
 
 
-def open_study(name: str, url: str, worker: int = 0, heartbeat: int = 10) -> optuna.Study:
-    """The study of that name in a database, made if it is not there; url as SQLAlchemy writes it."""
+def open_study(name: str, url: str, heartbeat: int = 10) -> optuna.Study:
+    """The study of that name in a database, made if it is not there; url as SQLAlchemy writes it.
+
+    The sampler has no seed: a process that joins later, here or on another machine, would draw the values
+    that the first one has drawn already.
+    """
     more = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     storage = RDBStorage(
         url,
@@ -92,7 +95,7 @@ def open_study(name: str, url: str, worker: int = 0, heartbeat: int = 10) -> opt
         grace_period=3 * heartbeat,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
     )
-    sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=worker)
+    sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=3)
     return optuna.create_study(
         study_name=name, storage=storage, sampler=sampler, pruner=pruner, load_if_exists=True
@@ -143,15 +146,11 @@ def work(study: optuna.Study, objective: Any, heartbeat: float = 10) -> None:
             return
 
 
-def _process(name: str, url: str, worker: int, model: str, fixed: dict, out: Path, device: str) -> None:
+def _process(name: str, url: str, model: str, fixed: dict, out: Path, device: str) -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings.be_quiet()  # the parent shows one bar for all
-    study = open_study(name, url, worker)
-    try:
-        work(study, lambda trial: objective(trial, model, fixed, out, device))
-    except KeyboardInterrupt:
-        pass
+    work(open_study(name, url), lambda trial: objective(trial, model, fixed, out, device))
 
 
 def best_so_far(study: optuna.Study) -> str:
@@ -169,11 +168,13 @@ def sweep(
     ask_for(study, trials)
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_process, args=(name, url, i, model, fixed, out, device))
-        for i in range(processes)
+        context.Process(target=_process, args=(name, url, model, fixed, out, device))
+        for _ in range(processes)
     ]
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent alone
     for worker in workers:
         worker.start()
+    signal.signal(signal.SIGINT, heard)
     bar = tqdm(total=trials, desc=name, unit="trial", disable=settings.quiet())
     try:
         while any(worker.is_alive() for worker in workers):
@@ -211,6 +212,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.trials < 1 or options.processes < 1:
         parser.error("--trials and --processes are whole numbers of 1 or more")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the workers, too
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = options.out / options.name
     folder.mkdir(parents=True, exist_ok=True)

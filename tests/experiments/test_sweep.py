@@ -39,7 +39,7 @@ def objective(trial):
     with open(log, "a") as file:
         file.write(f"ended {trial.number} {os.getpid()}\\n")
     return x * x
-work(open_study("four", url, os.getpid(), heartbeat=1), objective, heartbeat=0.5)
+work(open_study("four", url, heartbeat=1), objective, heartbeat=0.5)
 """
 
 
@@ -136,19 +136,22 @@ def test_make_sweep(tmp_path):
     """The command that a learner gives, stopped in the middle and given again."""
     more = ["--model", "mlp", "--steps", "60", "--processes", "2", "--out", str(tmp_path), "--trials", "12"]
     run = [sys.executable, "-m", "experiments.sweep", *more]
-    first = subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, start_new_session=True, **pipes)
     url = f"sqlite:///{tmp_path / 'sweep' / 'study.db'}"
     while len(list(tmp_path.glob("sweep/*/result.json"))) < 2:
         assert first.poll() is None
         time.sleep(0.1)
-    first.send_signal(signal.SIGINT)
-    first.communicate(timeout=60)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to all of its processes
+    assert "Traceback" not in first.communicate(timeout=60)[1]
     then = subprocess.run(run, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert then.returncode == 0, then.stderr
     study = optuna.load_study(study_name="sweep", storage=url)
     states = Counter(trial.state for trial in study.trials)
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == 12
     assert not states[TrialState.WAITING] and not states[TrialState.RUNNING]
+    finished = [str(t.params) for t in study.trials if t.state in sweep.FINISHED]
+    assert len(set(finished)) == 12  # who comes back draws new values
     head, best, *_ = then.stdout.splitlines()
     assert head.split()[:2] == ["trial", "dev"] and float(best.split()[1]) == pytest.approx(
         study.best_value, abs=1e-3
