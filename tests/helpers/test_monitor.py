@@ -522,7 +522,9 @@ ODD = {
 
 def test_what_is_reduced_on_a_gpu_is_what_is_reduced_here(monkeypatch):
     """The code for a GPU, run on the CPU, for tensors of every kind; some share a shape, and so a block."""
-    tensors = [t for pair in ((t, t * 0.5) for t in ODD.values()) for t in pair] + [None, torch.zeros(0)]
+    usual = [torch.linspace(-1, 2, t.numel()).reshape(t.shape).to(t.dtype) for t in ODD.values()]
+    tensors = [t for odd, u in zip(ODD.values(), usual) for t in (odd, odd * 0.5, u)]
+    tensors += [None, torch.zeros(0)]
     kinds = (["Tanh", "ReLU", "Sigmoid", "", "ReLU"] * len(tensors))[: len(tensors)]
     expected, counted = statistics.summarise(tensors, kinds)
     real = statistics._as_block

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import math
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from zth_helpers import Monitor, diagnose
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
 from zth_helpers.monitor import named_parameters
+from zth_helpers.monitor.modules import MAX_PASSES
 from zth_helpers.monitor.statistics import EXTRA, statistic
 
 
@@ -128,6 +131,27 @@ def test_heads_that_take_turns_keep_their_own_gradient():
     assert all(np.isfinite(at(mon, name)["grad"]) for name in ("body", "a", "b"))
     expected = 2 * model.a(model.body(x))
     assert at(mon, "a")["grad"] == pytest.approx(expected.std().item(), rel=1e-5)
+
+
+def test_a_branch_that_only_the_first_of_many_passes_uses_is_not_lost():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.extra = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x, extra):
+            h = self.body(x)
+            return self.extra(h) if extra else h
+
+    model, x = Branch(), torch.randn(8, 4)
+    with torch.no_grad():
+        expected = model(x, True).std().item()
+    mon = Monitor(model, every=1)
+    for i in range(2 * MAX_PASSES):
+        loss = model(x, i == 0).square().sum()
+        loss.backward()
+    mon.step(loss)
+    assert at(mon, "extra")["std"] == pytest.approx(expected, rel=1e-5) and at(mon, "extra")["grad"] > 0
 
 
 def test_several_backwards_over_one_graph_add_up():
@@ -262,6 +286,33 @@ def test_units_of_a_sequence_model_stay_on_the_last_axis():
     assert dead_of(model, torch.randn(6, 7, 4), "1") == pytest.approx(0.3)
 
 
+def test_an_activation_has_its_units_where_its_own_input_has_them():
+    """Not where the last output had them; and behind a functional convolution, on the channels."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.linear = nn.Conv1d(3, 5, 1), nn.Linear(7, 7)
+            self.first, self.last = nn.ReLU(), nn.ReLU()
+            self.kernel = nn.Parameter(torch.randn(6, 1, 1, 1))
+
+        def forward(self, x):
+            a, b = self.conv(x), self.linear(x)
+            return (self.first(a)[:, :3] + b).sum() + self.last(F.conv2d(x[:, None], self.kernel)).sum()
+
+    model, x = Branches(), torch.randn(4, 3, 7)
+    model.conv.bias.data[1], model.conv.weight.data[1] = -9, 0  # one channel of five is dead
+    model.kernel.data[2:4] = 0  # and two of six
+    mon = Monitor(model, every=1)
+    loss = model(x)
+    loss.backward()
+    mon.step(loss)
+    dead = mon.outputs.dead[0]
+    names = mon.layer_names
+    assert dead[names.index("first")] == pytest.approx(1 / 5)
+    assert dead[names.index("last")] == pytest.approx(2 / 6)
+
+
 def test_a_sum_between_convolution_and_activation_keeps_the_channels():
     class Residual(nn.Module):
         def __init__(self):
@@ -310,6 +361,21 @@ def test_a_step_that_the_scaler_skips_is_no_error_and_no_update():
     scaled_step(model, optimizer, scaler, mon, x)
     assert torch.equal(before, model[0].weight)
     assert mon.update_data.tolist() == [[0.0] * 4] and mon.nonfinite_first is None
+
+
+def test_a_step_that_the_scaler_takes_notes_what_is_not_finite():
+    """A value that the loss leaves out, so that no gradient overflows."""
+    model, x = net(), torch.randn(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    mon = Monitor(model, optimizer=optimizer, scaler=scaler, every=1)
+    model[2].bias.data[0] = torch.inf
+    loss = model(x)[:, 1:].square().mean()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    mon.step(loss)
+    assert scaler.get_scale() == 1 and mon.nonfinite_first == (0, "2")
 
 
 # -- 5. micro-batches -------------------------------------------------------------------------------------
@@ -552,8 +618,53 @@ def test_an_optimizer_without_the_hook_is_named():
     class Wrapped:
         param_groups = ()
 
+    class Accelerated(torch.optim.Optimizer):
+        """As accelerate's: an Optimizer by class, that was never made one."""
+
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+    model = net()
     with pytest.raises(TypeError, match="Wrapped has no register_step_pre_hook"):
-        Monitor(net(), optimizer=Wrapped())
+        Monitor(model, optimizer=Wrapped())
+    inside = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(TypeError, match=r"give the torch\.optim\.Optimizer inside of it"):
+        Monitor(model, optimizer=[inside, Accelerated(inside)])
+    assert not inside._optimizer_step_pre_hooks  # nothing is left of the attempt
+
+
+def test_several_optimizers_share_a_model():
+    """Weights in one and biases in another, that steps at every second step only (as Muon beside AdamW)."""
+    model = net()
+    weights = torch.optim.SGD([p for p in model.parameters() if p.ndim > 1], 0.1, momentum=0.9)
+    biases = torch.optim.Adam([p for p in model.parameters() if p.ndim < 2], 0.01)
+    mon = Monitor(model, optimizer=[weights, biases], every=1)
+    expected = []
+    for i in range(40):
+        x = torch.randn(8, 4)
+        loss = model(x).square().mean()
+        model.zero_grad()
+        loss.backward()
+        before = [p.detach().clone() for p in model.parameters()]
+        if i % 2:
+            biases.step()
+        weights.step()
+        ratios = [((p - b).norm() / p.norm()).item() for p, b in zip(model.parameters(), before)]
+        expected.append([r if p.ndim > 1 or i % 2 else math.nan for p, r in zip(model.parameters(), ratios)])
+        mon.step(loss)
+    np.testing.assert_allclose(mon.update_data, expected, rtol=1e-5)
+    assert mon.optimizer_steps == 20 and mon.learning_rates == [0.1, 0.01] and not mon.not_in_optimizer
+    saved = pickle.loads(pickle.dumps(mon))
+    assert saved.optimizer_steps == 20 and saved.learning_rates == [0.1, 0.01]
+    assert not [f for f in diagnose(saved, None) if "optimizer" in f.what or "learn" in f.what]
+    mon.close()
+    assert not (weights._optimizer_step_pre_hooks or biases._optimizer_step_pre_hooks)
+
+
+def test_a_parameter_that_none_of_several_optimizers_has():
+    first, _, last = model = net()
+    optimizers = [torch.optim.SGD([p], 0.1) for p in (first.weight, first.bias, last.weight)]
+    assert Monitor(model, optimizer=optimizers).not_in_optimizer == ["2.bias"]
 
 
 def test_plain_layers_without_out_are_named():
@@ -633,6 +744,13 @@ def test_what_is_in_no_layer_is_named_beside_the_layers_parameters():
     assert Monitor(layers, named).parameter_names == list(named) == ["C", *theirs]
     assert theirs == ["0 Linear weight", "0 Linear bias", "1 BatchNorm1d gamma", "1 BatchNorm1d beta"]
     assert all(p is q for p, q in zip(named.values(), [C, *own]))
+
+
+def test_a_plain_layer_that_is_listed_twice_keeps_its_first_name():
+    layer = Linear(4, 4)
+    mon = Monitor([layer, Tanh(), layer])
+    assert mon.layer_names == ["0 Linear", "1 Tanh"]
+    assert mon.parameter_names == ["0 Linear weight", "0 Linear bias"]
 
 
 def test_only_some_layers_and_parameters():

@@ -84,6 +84,110 @@ def trained_in_bfloat16(model):
     return mon
 
 
+def test_steps_that_go_past_the_optimizer_are_no_fault():
+    """Sharpness-aware minimisation moves the parameters itself, and then by an optimizer inside of it."""
+    model = net()
+    around = torch.optim.SGD(model.parameters(), 0.1)
+    inside = torch.optim.SGD(model.parameters(), 0.1)
+    mon = Monitor(model, optimizer=around, every=5)
+    for _ in range(30):
+        x = torch.randn(32, 6)
+        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
+        model.zero_grad()
+        loss.backward()
+        inside.step()
+        mon.step(loss)
+    [(severity, _, what)] = found(mon)
+    assert severity == "note" and what == "the parameters move, and not by this optimizer's step():"
+
+
+class TwoHeads(nn.Module):
+    """Trained in turns, as for two tasks."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.heads = (
+            net(),
+            nn.ModuleList(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)) for _ in range(2)),
+        )
+
+    def forward(self, x, which):
+        return self.heads[which](self.body(x))
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_head_that_runs_at_other_steps_than_the_samples(forgotten):
+    model = TwoHeads()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    mon = Monitor(model, optimizer=optimizer, every=10)
+    for i in range(60):
+        x = torch.randn(32, 6)
+        loss = F.cross_entropy(model(x, 1 if forgotten else (i + 1) % 2), x[:, :4].argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    expected = ("warning", "never ran") if forgotten else ("note", "runs at other steps")
+    assert found(mon) == [(expected[0], f"heads.0.{i}", expected[1]) for i in range(3)]
+    assert found(pickle.loads(pickle.dumps(mon))) == found(mon)
+
+
+def test_a_teacher_that_runs_without_gradients_is_no_finding():
+    student = net()
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-2)
+    mon = Monitor(nn.ModuleDict({"student": student, "teacher": teacher}), optimizer=optimizer, every=5)
+    for _ in range(30):
+        x = torch.randn(32, 6)
+        with torch.no_grad():
+            target = teacher(x)
+        loss = F.cross_entropy(student(x), x[:, :4].argmax(1)) + F.mse_loss(student(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    assert not found(mon) and mon.without_gradients == [f"teacher.{i}" for i in range(5)]
+    saved = pickle.loads(pickle.dumps(mon))
+    assert not found(saved) and saved.without_gradients == mon.without_gradients
+
+
+def test_a_network_that_should_learn_and_runs_without_gradients():
+    body, head = net(), nn.Linear(4, 4)
+    both = nn.ModuleDict({"body": body, "head": head})
+    optimizer = torch.optim.Adam(both.parameters(), 1e-2)
+    mon = Monitor(both, optimizer=optimizer, every=5)
+    for _ in range(30):
+        x = torch.randn(32, 6)
+        with torch.no_grad():
+            features = body(x)
+        loss = F.cross_entropy(head(features), x[:, :4].argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mon.step(loss)
+    assert found(mon) == [("error", "body.4.weight", "gets no gradient")]  # the others follow
+
+
+def test_each_of_several_networks_is_judged_by_itself():
+    """The gradient shrinks on its way through the discriminator and the generator, each of which is short."""
+    G = nn.Sequential(
+        nn.Linear(4, 32), nn.LeakyReLU(0.2), nn.Linear(32, 32), nn.LeakyReLU(0.2), nn.Linear(32, 2)
+    )
+    D = nn.Sequential(
+        nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1)
+    )
+    for_g, for_d = (torch.optim.Adam(m.parameters(), 2e-4, betas=(0.5, 0.999)) for m in (G, D))
+    mon = Monitor(nn.ModuleDict({"G": G, "D": D}), optimizer=[for_g, for_d], every=10)
+    one, zero, criterion = torch.ones(64, 1), torch.zeros(64, 1), F.binary_cross_entropy_with_logits
+    for _ in range(300):
+        fake = G(torch.randn(64, 4))
+        loss = criterion(D(torch.randn(64, 2) * 0.3 + 1), one) + criterion(D(fake.detach()), zero)
+        for_d.zero_grad(), loss.backward(), for_d.step()
+        loss = criterion(D(fake), one)
+        for_g.zero_grad(), loss.backward(), for_g.step(), mon.step(loss)
+    assert mon.networks == ["G.", "D."] and not found(mon)
+
+
 def test_updates_that_bfloat16_rounds_away():
     torch.manual_seed(1)
     mon = trained_in_bfloat16(net().to(torch.bfloat16))

@@ -69,8 +69,8 @@ class Monitor:
     model_or_layers: a torch.nn.Module, a list of layer objects that store `.out`, or anything with `.layers`.
     parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them, and
         {"C": C} | named_parameters(layers) adds one to those of a list of layers.
-    optimizer: with it, update ratios are those of the true updates, whole ones where several calls of `step`
-        go into one update; without, of lr * grad.
+    optimizer: one, or a list of those that share the parameters. With it, update ratios are those of the true
+        updates, whole ones where several calls of `step` go into one update; without, of lr * grad.
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
         cost a fifth of a sample; by default as `every`. histograms_every: the same for the histograms, which
         cost as much; by default as `every`, and a sample without them has counts of 0.
@@ -97,7 +97,7 @@ class Monitor:
         self,
         model_or_layers: Any,
         parameters: Iterable[Tensor] | Mapping[str, Tensor] | None = None,
-        optimizer: torch.optim.Optimizer | None = None,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         every: int = 100,
         *,
         only: str | Sequence[str] | None = None,
@@ -118,6 +118,7 @@ class Monitor:
         self.nonfinite_first: tuple[int, str] | None = None
         self.skipped: dict[str, str] = {}
         self.classes: int | None = None
+        self.networks = [""]  # what the names of each network's layers begin with, where there are several
         self.output_layers: list[str] = []  # the last activations, behind the last layer that computes
         self.after_sample: list[Callable[[Monitor], object]] = []
         self._only = (only,) if isinstance(only, str) else tuple(only or ("*",))
@@ -159,7 +160,8 @@ class Monitor:
             self._scale_before = scaler.get_scale()
         self._plain_scale: float | None = None
         if optimizer is not None:
-            self._handles.append(self._parameters.attach(optimizer))
+            several = isinstance(optimizer, list | tuple)
+            self._handles += self._parameters.attach(optimizer if several else [optimizer])
 
         P = len(followed)
         self._now, self._due, self._wants_update = 0, True, True
@@ -173,6 +175,8 @@ class Monitor:
     def _watch(self, model: Any, prefix: str, names: dict[int, str]) -> list[Tensor]:
         """Hooks modules and lists plain layers; names their parameters and returns them."""
         if isinstance(model, nn.ModuleList | nn.ModuleDict):  # several networks: each has passes of its own
+            if not prefix and any(True for m in model.children() for _ in m.children()):
+                self.networks = [f"{name}." for name, _ in model.named_children()]
             inside = [self._watch(unwrap(m), f"{prefix}{n}.", names) for n, m in model.named_children()]
             return [p for found in inside for p in found]
         if isinstance(model, nn.Module):
@@ -300,7 +304,7 @@ class Monitor:
             weights = [g if g is not None and g.ndim > 1 and g.is_floating_point() else None for g in grads]
         row, of_weights = self._row(batch, weights, histograms)
         ratios, update = self._parameters.ratios(grads, lr)
-        self._parameters.look_at_optimizer()
+        self._parameters.look_at_optimizers()
         self._columns.calls.update(layer for layer, _ in plain)
         if not self._skipped_by_scaler():
             self._note_nonfinite(row["numbers"][..., NONFINITE] > 0)
@@ -437,6 +441,13 @@ class Monitor:
         return np.array([self._columns.calls[self._columns.get(name, name)] for name in self.layer_names])
 
     @property
+    def without_gradients(self) -> list[str]:
+        """The layers that have run, in training mode, with gradients switched off and not otherwise."""
+        off = self._columns.without_grad
+        never = [name for name, calls in zip(self.layer_names, self.calls) if not calls]
+        return [name for name in never if self._columns.get(name, name) in off]
+
+    @property
     def outputs(self) -> Statistics:
         return self._statistics(0)
 
@@ -478,12 +489,12 @@ class Monitor:
 
     @property
     def optimizer_steps(self) -> int | None:
-        """How often the optimizer has stepped; None without one."""
-        return None if self._parameters.optimizer is None else self._parameters.stepped
+        """How often the optimizer has stepped, of several the one that has least; None without one."""
+        return min(self._parameters.stepped, default=None)
 
     @property
     def not_in_optimizer(self) -> list[str]:
-        """The trainable parameters that the optimizer does not have."""
+        """The trainable parameters that no optimizer has."""
         return self._parameters.missing
 
     @property
@@ -535,26 +546,28 @@ class Monitor:
             "nonfinite_first",
             "skipped",
             "output_layers",
+            "networks",
             "_now",
             "_statistics_names",
         )
         kept = {name: getattr(self, name) for name in (*tables, *plain)}
         columns, parameters = self._columns, self._parameters
-        kept["columns"] = dict(columns), columns.kinds, columns.calls
+        kept["columns"] = dict(columns), columns.kinds, columns.calls, columns.without_grad
         read = ("names", "shapes", "dtypes", "trainable", "missing", "rates", "stepped")
         kept["parameters"] = {name: getattr(parameters, name) for name in read}
-        kept["has_optimizer"] = parameters.optimizer is not None
         return kept
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
-        (names, kinds, calls), parameters = kept.pop("columns"), kept.pop("parameters")
+        (names, kinds, calls, *new), parameters = kept.pop("columns"), kept.pop("parameters")
         self._columns = Columns()
         self._columns.update(names)
         self._columns.kinds, self._columns.calls = kinds, calls
+        self._columns.without_grad = new[0] if new else set()
+        if "has_optimizer" in kept:  # a Monitor saved by 1.0 knows one optimizer, and no classes
+            parameters["stepped"] = [parameters["stepped"]] if kept.pop("has_optimizer") else []
         self._parameters = ParameterWatch([], {}, "norm", lambda name, why: None)
         vars(self._parameters).update(parameters)
-        self._parameters.optimizer = weakref.ref(self._parameters) if kept.pop("has_optimizer") else None
-        vars(self).update({"classes": None} | kept)  # a Monitor saved by 1.0 has none
+        vars(self).update({"classes": None, "networks": [""]} | kept)
         self.closed, self.after_sample = True, []
         self._plain = PlainWatch(self._columns)
         self._detach = None

@@ -282,8 +282,12 @@ def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
         measured = f"{len(mine)} of its parameters"
         found.append(Finding("error", layer, "is not in the optimizer:", measured, "none", remedy, **seen))
     if follows and mon.optimizer_steps == 0 and len(mon.losses) >= ENOUGH:
-        remedy = "call optimizer.step() between backward and zero_grad"
         measured = f"0 steps in {len(mon.losses)} calls of mon.step"
+        if mon.moved[1:].any():  # moved by hand, or by an optimizer inside of this one
+            remedy = "for update ratios, give the Monitor the optimizer whose step() your loop calls"
+            what = "the parameters move, and not by this optimizer's step():"
+            return [*found, Finding("note", "", what, measured, "one each", remedy, **seen)]
+        remedy = "call optimizer.step() between backward and zero_grad"
         return [*found, Finding("error", "", "the optimizer never steps:", measured, "one", remedy, **seen)]
     still = _still(mon) & has_gradient & ~np.isin(names, missing)
     if not still.any():
@@ -344,10 +348,18 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
     found, idle, seen = [], set(), _always(mon)
     for i in np.flatnonzero(mon.calls == 0):
         name = mon.layer_names[i]
+        if name in mon.without_gradients:  # a target or teacher; of a layer that is to learn, see below
+            continue
         own = [j for j, p in enumerate(mon.parameter_names) if p.startswith((name + ".", name + " "))]
         if own and learns[own].any():
             remedy = "call the layer itself, not its forward() or a functional twin, for it to be seen"
             found.append(Finding("note", name, "was bypassed", "0 calls", "a call each step", remedy, **seen))
+        elif _runs_between_samples(mon, name):
+            idle |= set(own)
+            remedy = "give another every=, such as one more, so that samples come at steps that use it"
+            found.append(
+                Finding("note", name, "runs at other steps", "0 calls", "some calls", remedy, **seen)
+            )
         else:
             idle |= set(own)
             remedy = "use it in forward, or remove it"
@@ -406,9 +418,27 @@ def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
     return found
 
 
+def _runs_between_samples(mon: Monitor, name: str) -> bool:
+    """Is a layer without calls used at steps that were not sampled? Then its parameters move, or, if it has
+    none, those of the block that it is in."""
+    moved = np.asarray(mon.moved[1:].any(0))
+    for part in (name, name.rpartition(".")[0]):
+        inside = (part + ".", part + " ")
+        silent = not any(c for other, c in zip(mon.layer_names, mon.calls) if other.startswith(inside))
+        mine = [j for j, p in enumerate(mon.parameter_names) if p.startswith(inside)]
+        if part and silent and moved[mine].any():
+            return True
+    return False
+
+
 def _trends(mon: Monitor, limits: Thresholds) -> list[Finding]:
     """Outputs or gradients that grow or shrink from layer to layer: of activations, else of Linears."""
-    ran = [i for i, calls in enumerate(mon.calls) if calls]
+    return [finding for prefix in mon.networks for finding in _trend(mon, limits, prefix)]
+
+
+def _trend(mon: Monitor, limits: Thresholds, prefix: str) -> list[Finding]:
+    """Of the network whose layers' names begin so."""
+    ran = [i for i, calls in enumerate(mon.calls) if calls and mon.layer_names[i].startswith(prefix)]
     chosen = [i for i in ran if mon.layer_kinds[i] in FLAT and mon.layer_names[i] not in mon.output_layers]
     if len(chosen) < 3:
         hidden = [i for i in ran if mon.layer_names[i] not in mon.output_layers][:-1]

@@ -259,6 +259,8 @@ class ModuleWatch:
         of.turns[layer] = turn = of.turns.get(layer, 0) + 1
         with_grad = torch.is_grad_enabled()
         self.columns.calls[layer] += with_grad
+        if not with_grad:
+            self.columns.without_grad.add(layer)
         if turn > MAX_TURNS:
             return
         self.called += 1

@@ -18,7 +18,7 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> 
 
 
 class ParameterWatch:
-    """The parameters that a Monitor follows, and the optimizer that moves them, if it is known."""
+    """The parameters that a Monitor follows, and the optimizers that move them, if they are known."""
 
     def __init__(
         self,
@@ -35,41 +35,51 @@ class ParameterWatch:
         self.method, self.skip = method, skip
         self.on = True  # until the Monitor is closed
         self.wants_update = True  # shall the coming update be measured?
-        self.optimizer: weakref.ref | None = None
-        self.stepped = 0  # how often the optimizer has stepped
-        self.missing: list[str] = []  # trainable parameters that the optimizer does not have
-        self.rates: list[float] = []  # its learning rates
-        self.before: list[Tensor | None] | None = None  # copies from before the optimizer's update
+        self.optimizers: list[weakref.ref] = []
+        self.stepped: list[int] = []  # how often each of them has stepped
+        self.missing: list[str] = []  # trainable parameters that no optimizer has
+        self.rates: list[float] = []  # their learning rates
+        self.before: list[Tensor | None] | None = None  # copies from before an optimizer's update
 
-    def attach(self, optimizer: Any) -> Any:
-        """Hooks the optimizer and gives the handle. Raises TypeError for what is no torch optimizer."""
+    def attach(self, optimizers: Sequence[Any]) -> list:
+        """Hooks the optimizers and gives the handles. Raises TypeError for what is no torch optimizer."""
         from zth_helpers.monitor.modules import Hook
 
-        if not hasattr(optimizer, "register_step_pre_hook"):
-            raise TypeError(
-                f"{type(optimizer).__name__} has no register_step_pre_hook, by which a Monitor sees "
-                "updates: give the torch.optim.Optimizer inside of it, or leave optimizer= out and call "
-                "mon.step(loss, lr=lr)"
-            )
-        self.optimizer = weakref.ref(optimizer)
-        self.look_at_optimizer()
-        return optimizer.register_step_pre_hook(Hook(self, "keep"))
+        for optimizer in optimizers:
+            # accelerate's wrapper calls itself an Optimizer, and so has the method, but no place for hooks
+            needed = "register_step_pre_hook", "_optimizer_step_pre_hooks"
+            if not all(hasattr(optimizer, name) for name in needed):
+                raise TypeError(
+                    f"{type(optimizer).__name__} has no register_step_pre_hook that works, by which a "
+                    "Monitor sees updates: give the torch.optim.Optimizer inside of it, or leave optimizer= "
+                    "out and call mon.step(loss, lr=lr)"
+                )
+        self.optimizers, self.stepped = [weakref.ref(o) for o in optimizers], [0] * len(optimizers)
+        self.look_at_optimizers()
+        return [o.register_step_pre_hook(Hook(self, "keep", i)) for i, o in enumerate(optimizers)]
 
-    def look_at_optimizer(self) -> None:
-        """Its learning rates, and the followed parameters that it does not have."""
-        if self.optimizer is None or (optimizer := self.optimizer()) is None:
+    def look_at_optimizers(self) -> None:
+        """Their learning rates, and the followed parameters that none of them has."""
+        groups = [group for ref in self.optimizers if (o := ref()) is not None for group in o.param_groups]
+        if not groups:
             return
-        groups = optimizer.param_groups
         has = {id(p) for group in groups for p in group["params"]}
         alive = [(name, ref()) for name, ref in zip(self.names, self.refs)]
         self.missing = [n for n, p in alive if p is not None and p.requires_grad and id(p) not in has]
         self.rates = [float(group["lr"]) for group in groups if "lr" in group]
 
-    def keep(self, optimizer: Any, args: object, kwargs: object) -> None:
-        """The optimizer's hook: what the parameters are before its update."""
-        self.stepped += 1
-        if self.wants_update:
-            self.before = [None if (p := ref()) is None else p.detach().clone() for ref in self.refs]
+    def keep(self, i: int, optimizer: Any, args: object, kwargs: object) -> None:
+        """An optimizer's hook: what the parameters, of several optimizers its own, are before its update."""
+        self.stepped[i] += 1
+        if not self.wants_update:
+            return
+        alone = len(self.optimizers) == 1
+        its_own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        before: list[Tensor | None] = list(self.before or [None] * len(self.refs))
+        for j, ref in enumerate(self.refs):
+            if (p := ref()) is not None and (alone or id(p) in its_own):
+                before[j] = p.detach().clone()
+        self.before = before
 
     @torch.no_grad()
     def gradients(self) -> list[Tensor | None]:
@@ -96,21 +106,24 @@ class ParameterWatch:
 
     @torch.no_grad()
     def ratios(self, grads: list[Tensor | None], lr: float | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """grad:data of each parameter, and update:data, None while the optimizer has not stepped.
+        """grad:data of each parameter, and update:data, None while no optimizer has stepped.
 
-        With an optimizer the update is the true one, whatever `lr` says; without, it is lr * grad.
+        With an optimizer the update is the true one, whatever `lr` says; without, it is lr * grad. Of several
+        optimizers it is nan for the parameters of those that have not stepped.
         """
         have = [i for i, grad in enumerate(grads) if grad is not None]
         result = np.full((2, len(grads)), np.nan, np.float32)
         before, updates = self.before, []
-        data = [self.refs[i]() for i in have]
+        data: list[Any] = [self.refs[i]() for i in have]
         if before is not None:
-            updates = [p - b if (b := before[i]) is not None else None for i, p in zip(have, data)]
+            updates = [p - (p if (b := before[i]) is None else b) for i, p in zip(have, data)]
         if have:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 sizes = self._sizes([*data, *(grads[i] for i in have), *updates]).reshape(-1, len(have))
                 result[: len(sizes) - 1, have] = sizes[1:] / sizes[0]
-        if self.optimizer is None:
+        if before is not None:
+            result[1, [b is None for b in before]] = math.nan
+        if not self.optimizers:
             result[1] = math.nan if lr is None else float(lr) * result[0]
             return result[0], result[1]
         return result[0], None if before is None else result[1]
