@@ -217,8 +217,9 @@ def test_nan_with_its_first_layer_and_step():
         if i == 7:
             layers[6].weight.data[0, 0] = torch.nan
 
-    found = diagnose(train(*plain(), steps=12, spoil=poison), V)
+    found = diagnose(train(*plain(), steps=30, spoil=poison), V)
     assert (found[0].severity, found[0].layer, found[0].measured) == ("error", "6 Linear", "first at step 7")
+    assert (found[0].since, found[0].samples) == (7, 4)  # at once, and at steps 10, 20 and 30
     assert (found[1].what, found[1].measured) == ("loss", "nan or inf from step 7")
 
 

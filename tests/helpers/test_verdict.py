@@ -210,6 +210,9 @@ def test_after_ten_steps_a_forgotten_optimizer_is_sure(steps, sure):
 def test_a_learning_rate_of_zero():
     model = net()
     assert found(train(model, torch.optim.SGD(model.parameters(), 0.0))) == [("error", "", "learning rate")]
+    # with one sample of the weights there is nothing to compare: the updates tell
+    mon = train(model, torch.optim.SGD(model.parameters(), 0.0), steps=12, every=100)
+    assert len(mon.moved) == 1 and found(mon) == [("error", "", "learning rate")]
 
 
 def test_a_loop_without_an_update_is_seen_without_an_optimizer():
