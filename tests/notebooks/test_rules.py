@@ -113,6 +113,12 @@ def test_cells_fit_on_a_screen(path):
 
 
 @each
+def test_no_comment_is_meant_for_a_linter(path):
+    """But for `fmt: skip`, which keeps the lecture's layout."""
+    assert [c.source for c in code_cells(path) if re.search(r"#\s*(noqa|type:|pragma|ruff:)", c.source)] == []
+
+
+@each
 def test_every_picture_has_a_text_twin(path):
     """nbval never compares pixels: a picture must bring text, in its own output or printed beside it."""
     for cell in code_cells(path):
