@@ -380,7 +380,10 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
                 Finding("error", name, "gets no gradient", "0", "a gradient above 0", remedy, **seen)
             )
     if np.isnan(mon.gradients.std).all() and not (mon.outputs.nonfinite > 0).any():
-        remedy = "call mon.retain_grads() between forward and backward"
+        remedy = (
+            "of plain layers, call mon.retain_grads() between forward and backward; of modules, call "
+            "loss.backward(), for torch.autograd.grad counts as a look aside"
+        )
         found.append(
             Finding("note", "", "gradients of outputs", "not recorded", "one a layer", remedy, **seen)
         )
