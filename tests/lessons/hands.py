@@ -13,12 +13,16 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from tools import lesson
 from zth_helpers import load_names
+from zth_helpers.course import interrupts
 from zth_helpers.plots import Figure
+from zth_helpers.settings import progress as real_progress
 
 ELEMENTS = """hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium
 aluminium silicon phosphorus sulfur chlorine argon potassium calcium scandium titanium vanadium chromium
@@ -74,6 +78,33 @@ class Notebook:
         except Exception as error:
             error.add_note(f"in {self.name}, in the cell\n{source}")
             raise
+
+    def interrupt(self, source: str, bars: Bars) -> None:
+        """Runs a cell; if it has progress bars, once more, and stops it in the middle of the middle one."""
+        bars.seen = 0
+        self.execute(source)
+        if bars.seen:
+            before, bars.seen, bars.stop = interrupts.switches(), 0, (bars.seen + 1) // 2
+            with pytest.raises(KeyboardInterrupt), contextlib.redirect_stdout(io.StringIO()):
+                self._execute(ast.parse(source), source)
+            assert interrupts.switches() == before
+            bars.stop = 0
+
+
+class Bars:
+    """Stands in for settings.progress: counts the bars and stops one of them."""
+
+    def __init__(self) -> None:
+        self.seen, self.stop = 0, 0
+
+    def __call__(self, steps: int | Iterable, label: str = "") -> Iterator[Any]:
+        self.seen += 1
+        return self._half(steps) if self.seen == self.stop else iter(real_progress(steps, label))
+
+    def _half(self, steps: int | Iterable) -> Iterator[Any]:
+        items = list(range(steps) if isinstance(steps, int) else steps)
+        yield from items[: max(1, len(items) // 2)]
+        raise KeyboardInterrupt
 
 
 def switches() -> tuple:

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from tests.lessons.hands import LISTS, Notebook, bench
+from tests.lessons.hands import LISTS, Bars, Notebook, bench
 from tools import lesson
+from zth_helpers import settings
 
 ALL = [*lesson.lessons(), *lesson.lessons("beyond")]
 each = pytest.mark.parametrize("name", ALL)
@@ -24,6 +25,19 @@ def test_every_cell_twice_and_every_section_again_in_reverse_order(name, monkeyp
     with bench(monkeypatch, tmp_path):
         again = twice.run(cell for cell in twice.cells() for _ in range(2))
     assert again <= failing, f"{name}: these hold in one run, and fail when each cell is run twice"
+
+
+@each
+def test_every_training_interrupted(name, monkeypatch, tmp_path):
+    """The cells behind it find what was there before, and all can be run again."""
+    notebook, bars = Notebook(name), Bars()
+    monkeypatch.setattr(settings, "progress", bars)
+    with bench(monkeypatch, tmp_path):
+        failing = notebook.run(notebook.cells())
+        for cell in notebook.cells():
+            notebook.interrupt(cell, bars)
+        again = notebook.run(notebook.cells())
+    assert again <= failing, f"{name}: these hold at first, and fail after interruptions"
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -13,26 +13,28 @@ from typing import Any
 
 def undo_in(shell: Any) -> None:
     """From now on a cell of this IPython shell that is interrupted leaves gradients and gc as they were."""
-    before = _switches()
+    before = switches()
 
     def remember(_: Any) -> None:
         nonlocal before
-        before = _switches()
+        before = switches()
 
     def undo(result: Any) -> None:
         if isinstance(result.error_in_exec, KeyboardInterrupt):
-            _switch(*before)
+            switch(*before)
 
     shell.events.register("pre_run_cell", remember)
     shell.events.register("post_run_cell", undo)
 
 
-def _switches() -> tuple[bool, bool]:
+def switches() -> tuple[bool, bool]:
+    """Gradients and garbage collection: on?"""
     torch = sys.modules.get("torch")
     return torch is None or torch.is_grad_enabled(), gc.isenabled()
 
 
-def _switch(gradients: bool, collect: bool) -> None:
+def switch(gradients: bool, collect: bool) -> None:
+    """Puts both back."""
     if torch := sys.modules.get("torch"):
         torch.set_grad_enabled(gradients)
     (gc.enable if collect else gc.disable)()

@@ -107,8 +107,11 @@ def moons_playground(
 
     The parameters before each step as in `moons.scores`, `sizes` of equal hidden layers; X (n, 2) and y (n,)
     of -1 and +1 are the points, `history` the (loss, accuracy) at each snapshot. The still shows the last.
+    Raises ValueError for other sizes and for no snapshots.
     """
     X, y = np.asarray(X, dtype=float), np.asarray(y)
+    if not (snapshots and history):
+        raise ValueError("there is no training step to show: run the training cell first")
     if len(set(sizes[1:-1])) != 1 or sizes[0] != 2 or sizes[-1] != 1:
         raise ValueError(f"sizes must be [2, n, …, n, 1] with hidden layers of one size, got {list(sizes)}")
     u, v, Z = score_grid(snapshots[-1], sizes, X)
