@@ -286,6 +286,54 @@ def test_units_of_a_sequence_model_stay_on_the_last_axis():
     assert dead_of(model, torch.randn(6, 7, 4), "1") == pytest.approx(0.3)
 
 
+class AsChannelsLast(nn.LayerNorm):
+    """Over the channels of images, as in ConvNeXt: they are moved to the end and back."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("between", "shape"),
+    [
+        (nn.LayerNorm([10, 6]), (8, 2, 6)),
+        (nn.PReLU(10), (8, 2, 6)),
+        (nn.LayerNorm([10, 6, 6], elementwise_affine=False), (8, 2, 6, 6)),
+        (AsChannelsLast(10), (8, 2, 6, 6)),
+        (nn.Identity(), (2, 6, 6)),
+    ],
+    ids=str,
+)
+def test_units_stay_channels_behind(between, shape):
+    """What normalises or bends channels, and a single example, whose channels come first."""
+    conv = nn.Conv1d if shape == (8, 2, 6) else nn.Conv2d
+    model = nn.Sequential(conv(2, 10, 1), between, nn.Hardtanh(), nn.ReLU(), nn.Flatten(0), nn.LazyLinear(1))
+    x = torch.randn(shape)
+    model(x)
+    with torch.no_grad():
+        model[0].weight[:] = model[0].weight.abs()
+        model[0].weight[:3], model[0].bias[:], model[0].bias[:3] = 0, 1, -50
+    dead = dead_of(model, x.abs(), "3")
+    assert dead == pytest.approx(0.3)
+
+
+def test_a_layer_norm_behind_transposed_convolutions_has_its_units_last():
+    """As in a speech encoder: the convolutions' (N, C, L) becomes (N, L, C)."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.act = nn.Conv1d(2, 10, 1), nn.LayerNorm(10), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.norm(self.conv(x).transpose(1, 2)))
+
+    model = Encoder()
+    with torch.no_grad():
+        model.norm.weight[:], model.norm.bias[:], model.norm.bias[:3] = 0, 1, -1
+    assert dead_of(model, torch.randn(8, 2, 6), "act") == pytest.approx(0.3)
+
+
 def test_an_activation_has_its_units_where_its_own_input_has_them():
     """Not where the last output had them; and behind a functional convolution, on the channels."""
 

@@ -16,9 +16,8 @@ from zth_helpers.monitor.columns import Columns, tensors, why_unreadable
 # They do not call their children, or not through Python: one layer each.
 OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # are never called
-# Put their units (channels) on axis 1, behind the examples: (N, C, L), (N, C, H, W), (N, C, D, H, W).
+# As convolutions, put their units on axis 1, behind the examples: (N, C, L), (N, C, H, W), (N, C, D, H, W).
 CHANNELS_FIRST = (
-    nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.modules.pooling._MaxPoolNd,
@@ -333,16 +332,19 @@ class ModuleWatch:
     def _axis(self, module: nn.Module, args: object, out: Tensor) -> int:
         """Where the units of an output lie: as the layer that made it puts them.
 
-        A convolution, normalisation over channels or pooling puts them on axis 1, whatever the number of
-        axes; other layers with parameters on the last. An activation, dropout and their like leave them where
-        they were in their input; where that was made by no layer (a sum, a functional call), it is taken to
-        be like the last output before it with the same number of axes.
+        A convolution, normalisation over channels or pooling puts them on the channels, behind the examples;
+        other layers with parameters on the last axis, as does a LayerNorm of that axis. An activation, PReLU
+        included, dropout, a LayerNorm of several axes and their like leave them where they were in their
+        input; where that was made by no layer (a sum, a functional call), it is taken to be like the last
+        output before it with the same number of axes.
         """
-        if out.ndim < 3:
+        if isinstance(module, nn.modules.conv._ConvNd):
+            axis = out.ndim - len(module.kernel_size) - 1  # 0 for a single example
+        elif out.ndim < 3:
             axis = max(out.ndim - 1, 0)
         elif isinstance(module, CHANNELS_FIRST):
             axis = 1
-        elif any(True for _ in module.parameters(recurse=False)):
+        elif _puts_units_last(module, out):
             axis = out.ndim - 1
         else:
             first = next(iter(tensors(args)), None)
@@ -372,6 +374,12 @@ class ModuleWatch:
             chosen.update((call.layer, p) for call in p.calls if call.arrived)
         calls = [c for p in self.passes for c in p.calls if c.with_grad and chosen[c.layer] is p]
         return sorted(calls, key=lambda call: call.place)
+
+
+def _puts_units_last(module: nn.Module, out: Tensor) -> bool:
+    if normalized := getattr(module, "normalized_shape", None):  # of LayerNorm and RMSNorm
+        return tuple(normalized) == tuple(out.shape[-1:])
+    return any(True for _ in module.parameters(recurse=False)) and not isinstance(module, nn.PReLU)
 
 
 def remove(handles: list) -> None:
