@@ -215,6 +215,45 @@ def test_a_learning_rate_of_zero():
     assert len(mon.moved) == 1 and found(mon) == [("error", "", "learning rate")]
 
 
+@pytest.mark.parametrize(("every", "steps"), [(100, 12), (100, 50), (10, 11), (1, 3), (1, 12), (100, 150)])
+@pytest.mark.parametrize("schedule_first", [True, False])
+def test_a_warm_up_from_zero_is_no_finding(every, steps, schedule_first):
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1, i / 1000))
+    mon = Monitor(model, optimizer=optimizer, every=every)
+    for _ in range(steps):
+        x = torch.randn(32, 6)
+        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if schedule_first:
+            schedule.step()
+        mon.step(loss)
+        if not schedule_first:
+            schedule.step()
+    assert not found(mon) and not found(pickle.loads(pickle.dumps(mon)))
+    assert mon.update_rates[0] == 0 and len(mon.update_rates) == len(mon.update_steps)
+
+
+def test_first_steps_that_the_scaler_leaves_out_are_no_finding():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    mon = Monitor(model, optimizer=optimizer, scaler=scaler, every=100)
+    for _ in range(50):
+        x = torch.randn(32, 6)
+        loss = 100 * F.cross_entropy(model(x), x[:, :4].argmax(1))
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        mon.step(loss)
+    assert mon.update_data.tolist() == [[0.0] * 6] and mon.update_rates.tolist() == [0]
+    assert not found(mon)
+
+
 def test_a_loop_without_an_update_is_seen_without_an_optimizer():
     mon = train(net(), None, steps=40, every=1, lr=0.1)
     assert ("error", "", "does not learn:") in found(mon)

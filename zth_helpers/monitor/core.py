@@ -166,7 +166,7 @@ class Monitor:
         P = len(followed)
         self._now, self._due, self._wants_update = 0, True, True
         self._losses = Rows(2**18, 2**22, 1, loss=np.array(0, np.float32))
-        self._updates = Rows(4096, 10**6, updates_every, ratio=np.zeros(P, np.float32))
+        self._updates = Rows(4096, 10**6, updates_every, ratio=np.zeros(P, np.float32), rate=np.array(0.0))
         weights = self._blank(P) | {"moved": np.zeros(P, bool)}
         self._weights = Rows(256, 10**6, -(-APART // every) * every, **weights)
         self._fingerprints: np.ndarray | None = None
@@ -393,10 +393,11 @@ class Monitor:
 
     def _take_update(self, ratio: np.ndarray | None) -> None:
         """Appends the update ratios, once the update is there: it may take several steps to come."""
+        rate = self._parameters.rate
         if ratio is None and self._skipped_by_scaler():
-            ratio = np.zeros(len(self.parameter_names), np.float32)
+            ratio, rate = np.zeros(len(self.parameter_names), np.float32), 0.0
         if ratio is not None:
-            self._updates.append(self._now, ratio=ratio)
+            self._updates.append(self._now, ratio=ratio, rate=rate)
             self._wants_update = False
 
     def _skipped_by_scaler(self) -> bool:
@@ -500,6 +501,7 @@ class Monitor:
     @property
     def learning_rates(self) -> list[float]:
         """The optimizer's, of each of its groups."""
+        self._parameters.look_at_optimizers()
         return self._parameters.rates
 
     @property
@@ -521,6 +523,14 @@ class Monitor:
     @property
     def update_steps(self) -> np.ndarray:
         return self._updates["step"]
+
+    @property
+    def update_rates(self) -> np.ndarray:
+        """(U,): the highest learning rate at each update, 0 where a GradScaler left it out, or nan."""
+        try:
+            return self._updates["rate"]
+        except KeyError:  # of a Monitor that was saved by 1.0
+            return np.full(len(self.update_steps), np.nan)
 
     @property
     def losses(self) -> np.ndarray:

@@ -289,13 +289,13 @@ def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
             return [*found, Finding("note", "", what, measured, "one each", remedy, **seen)]
         remedy = "call optimizer.step() between backward and zero_grad"
         return [*found, Finding("error", "", "the optimizer never steps:", measured, "one", remedy, **seen)]
+    never = not (mon.update_rates != 0).any() and (len(mon.losses) >= ENOUGH or len(mon.update_data) > 1)
+    if follows and never and has_gradient.any() and mon.learning_rates and not any(mon.learning_rates):
+        remedy = "raise the learning rate; look at the schedule"
+        return [*found, Finding("error", "", "learning rate", "0", "above 0", remedy, **seen)]
     still = _still(mon) & has_gradient & ~np.isin(names, missing)
     if not still.any():
         return found
-    rates = mon.learning_rates
-    if follows and rates and not any(rates):
-        remedy = "raise the learning rate; look at the schedule"
-        return [*found, Finding("error", "", "learning rate", "0", "above 0", remedy, **seen)]
     lost = [n for n, s, dtype in zip(names, still, mon.parameter_dtypes) if s and dtype in HALF]
     if lost:
         remedy = "keep the parameters in float32 (autocast the forward pass), or raise the learning rate"
@@ -312,8 +312,11 @@ def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
 
 
 def _still(mon: Monitor) -> np.ndarray:
-    """(P,) bool: parameters that no sample has seen change, where it could have been seen."""
-    updates = mon.update_data
+    """(P,) bool: parameters that no sample has seen change, where it could have been seen.
+
+    Nothing is to move in the first step of a warm-up from 0, or where a GradScaler leaves the update out.
+    """
+    updates = mon.update_data[mon.update_rates != 0]
     with np.errstate(invalid="ignore"):
         by_update = np.asarray(np.isfinite(updates).any(0) & ~(updates > 0).any(0))
     looked = mon.moved[1:]  # the first has nothing to compare with
@@ -343,8 +346,9 @@ def _owner(mon: Monitor, parameter: str) -> int:
 
 def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
     """Layers that never ran, parameters without gradient, gradients that were not recorded."""
+    overflown = (mon.gradients.nonfinite > 0).any(1)  # these samples say nothing of parameters
     with np.errstate(invalid="ignore"):
-        learns: np.ndarray = np.asarray((mon.grad_data > 0).any(0))  # nan is not
+        learns: np.ndarray = np.asarray((mon.grad_data > 0).any(0)) | overflown.all()  # nan is not
     found, idle, seen = [], set(), _always(mon)
     for i in np.flatnonzero(mon.calls == 0):
         name = mon.layer_names[i]
@@ -379,7 +383,7 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
             found.append(
                 Finding("error", name, "gets no gradient", "0", "a gradient above 0", remedy, **seen)
             )
-    if np.isnan(mon.gradients.std).all() and not (mon.outputs.nonfinite > 0).any():
+    if np.isnan(mon.gradients.std).all() and not (overflown.any() or (mon.outputs.nonfinite > 0).any()):
         remedy = (
             "of plain layers, call mon.retain_grads() between forward and backward; of modules, call "
             "loss.backward(), for torch.autograd.grad counts as a look aside"
@@ -504,12 +508,13 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     ratios = np.array([np.median(recent[usable[:, k], k]) for k in moving])
     middle = float(np.median(ratios))
     seen: dict[str, Any] = {"since": int(mon.update_steps[half]), "samples": len(recent)}
-    found = []
+    rates, found = mon.update_rates, []
+    warming_up = rates[0] < rates[-1] == rates.max()
     single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
     for name, ratio, (low, high) in [("", middle, limits.update), *single]:
         at_rest = not name and ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
-        if not low <= ratio <= high and not at_rest:
+        if not low <= ratio <= high and not at_rest and not (ratio < low and warming_up):
             remedy = ("raise" if ratio < low else "lower") + " the learning rate"
             scale = "shrink" if ratio < low else "enlarge"
             remedy += f", or {scale} this weight's scale" if name else ""

@@ -39,6 +39,7 @@ class ParameterWatch:
         self.stepped: list[int] = []  # how often each of them has stepped
         self.missing: list[str] = []  # trainable parameters that no optimizer has
         self.rates: list[float] = []  # their learning rates
+        self.rate = math.nan  # the highest of them at the last update
         self.before: list[Tensor | None] | None = None  # copies from before an optimizer's update
 
     def attach(self, optimizers: Sequence[Any]) -> list:
@@ -73,6 +74,8 @@ class ParameterWatch:
         self.stepped[i] += 1
         if not self.wants_update:
             return
+        self.look_at_optimizers()
+        self.rate = max(self.rates, default=math.nan)
         alone = len(self.optimizers) == 1
         its_own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         before: list[Tensor | None] = list(self.before or [None] * len(self.refs))
