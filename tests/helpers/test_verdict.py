@@ -397,6 +397,48 @@ def test_a_finding_says_since_when_and_how_often():
     assert (dead.since, dead.samples, dead.seen) == (25, 2, "2 samples from step 25")
 
 
+class ThreeBlocks(nn.Module):
+    """A small ResNet. Its gradients grow towards the input, 20 times in all, and it learns well."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.act, self.head = nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Linear(16, 5)
+        self.blocks = nn.ModuleList(self.block() for _ in range(3))
+
+    def block(self):
+        first, last = (nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
+        return nn.Sequential(first, nn.BatchNorm2d(16), nn.ReLU(), last, nn.BatchNorm2d(16))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = self.act(x + block(x))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 2), (100, 1), (100, 40), (10, 110)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9),
+        lambda p: torch.optim.Adam(p, 1e-3),
+        lambda p: torch.optim.AdamW(p, 3e-3),
+    ],
+    ids=["SGD", "Adam", "AdamW"],
+)
+def test_a_healthy_resnet_after_few_steps_and_many(make, every, steps):
+    x = torch.randn(512, 1, 12, 12)
+    y = (x.flatten(1) @ torch.randn(144, 5)).argmax(1)
+    model = ThreeBlocks()
+    optimizer = make(model.parameters())
+    mon = Monitor(model, optimizer=optimizer, every=every)
+    for _ in range(steps):
+        ix = torch.randint(0, 512, (64,))
+        loss = F.cross_entropy(model(x[ix]), y[ix])
+        optimizer.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
+    assert not diagnose(mon), str(diagnose(mon))
+
+
 HEALTHY_NETS = ["GPT", "ResNet", "LSTM", "autoencoder", "GAN", "GradScaler", "DDP"]
 
 

@@ -264,7 +264,8 @@ def _optimizer(mon: Monitor, limits: Thresholds) -> list[Finding]:
     """Parameters that do not move, and why."""
     names, seen = mon.parameter_names, _always(mon)
     with np.errstate(invalid="ignore"):
-        has_gradient = (mon.grad_data > 0).any(0) & mon.trainable
+        # above rounding: the gradient of a bias before a batch norm is 0 but for that, and moves nothing
+        has_gradient = (mon.grad_data > 1e-6).any(0) & mon.trainable
     follows = mon.optimizer_steps is not None
     missing = [name for name in names if name in mon.not_in_optimizer]
     trainable = int(mon.trainable.sum())
@@ -450,12 +451,16 @@ def _trend(mon: Monitor, limits: Thresholds, prefix: str) -> list[Finding]:
     if len(chosen) < 3:
         hidden = [i for i in ran if mon.layer_names[i] not in mon.output_layers][:-1]
         chosen = [i for i in hidden if mon.layer_kinds[i] in LINEAR]
+    # Where most layers are normalised, the scale of the weights is free, and gradients of other sizes do no
+    # harm (Ioffe & Szegedy 2015, section 3.3): in a ResNet they grow towards the input, and it learns.
+    normalised = 2 * sum("Norm" in mon.layer_kinds[i] for i in ran) >= max(1, len(chosen))
     found = []
     for what, values, way in (
         ("outputs", mon.outputs.std[:, chosen], 1),
         ("gradients", _norms(mon.gradients, chosen), -1),
     ):
-        rates = [_rate(row, way, limits) for row in values]
+        steep = math.inf if normalised and way == -1 else limits.overall
+        rates = [_rate(row, way, replace(limits, overall=steep)) for row in values]
         if rates[-1] is None or (rates[-1] == 0 and _starts_at_zero(mon) and len(mon.steps) == 1):
             continue
         rate = rates[-1]
@@ -512,7 +517,9 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     warming_up = rates[0] < rates[-1] == rates.max()
     single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
-    for name, ratio, (low, high) in [("", middle, limits.update), *single]:
+    # The first step of Adam alone is as long for each weight as the learning rate.
+    allowed = limits.update[0], limits.update[1] * (1 if single else 3)
+    for name, ratio, (low, high) in [("", middle, allowed), *single]:
         at_rest = not name and ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
         if not low <= ratio <= high and not at_rest and not (ratio < low and warming_up):
             remedy = ("raise" if ratio < low else "lower") + " the learning rate"
