@@ -416,20 +416,46 @@ class ThreeBlocks(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize(("every", "steps"), [(1, 2), (100, 1), (100, 40), (10, 110)])
+class SqueezeAndExcite(nn.Module):
+    """Its ReLU sees pooled images, which hardly differ: three of its four units are dark for all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU6()
+        self.gate = nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 16), nn.Sigmoid())
+        self.head = nn.Linear(16, 5)
+        with torch.no_grad():
+            self.gate[0].weight.mul_(0.1), self.gate[0].bias.copy_(torch.tensor([1.0, -1.0, -1.0, -1.0]))
+
+    def forward(self, x):
+        x = self.act(self.norm(self.conv(x)))
+        return self.head((x * self.gate(x.mean((2, 3)))[:, :, None, None]).mean((2, 3)))
+
+
+class PlainConvolutions(nn.Sequential):
+    """Three ReLUs with torch's own weights, which shrink what passes through by 3 a layer."""
+
+    def __init__(self):
+        layers = [nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()]
+        layers += [nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 5)]
+        super().__init__(*layers)
+
+
+@pytest.mark.parametrize("network", [ThreeBlocks, SqueezeAndExcite, PlainConvolutions])
+@pytest.mark.parametrize(("every", "steps"), [(1, 2), (100, 1), (10, 110)])
 @pytest.mark.parametrize(
     "make",
     [
-        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9),
+        lambda p: torch.optim.SGD(p, 0.02, momentum=0.9),
         lambda p: torch.optim.Adam(p, 1e-3),
         lambda p: torch.optim.AdamW(p, 3e-3),
     ],
     ids=["SGD", "Adam", "AdamW"],
 )
-def test_a_healthy_resnet_after_few_steps_and_many(make, every, steps):
+def test_healthy_networks_after_few_steps_and_many(network, make, every, steps):
     x = torch.randn(512, 1, 12, 12)
     y = (x.flatten(1) @ torch.randn(144, 5)).argmax(1)
-    model = ThreeBlocks()
+    model = network()
     optimizer = make(model.parameters())
     mon = Monitor(model, optimizer=optimizer, every=every)
     for _ in range(steps):

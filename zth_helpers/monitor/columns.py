@@ -19,6 +19,7 @@ class Columns(dict[str, str]):
         super().__init__()
         self.kinds: dict[str, str] = {}  # of all watched layers, in the order of listing
         self.calls: Counter[str] = Counter()
+        self.units: dict[str, int] = {}  # column -> how many units (features, channels) its output has
         self.without_grad: set[str] = set()  # layers that have run without gradients, whatever else they did
         self.passing_on: set[str] = set()  # layers whose output is that of a layer inside of them
 

@@ -292,10 +292,12 @@ class Monitor:
         for layer, outs in plain:
             for name, out in zip(self._columns.named(layer, 1, len(outs)), outs):
                 names[name] = layer
+                self._columns.units[name] = out.shape[1 if out.ndim > 3 else -1] if out.ndim else 1
                 batch += [(name, 0, out, None), (name, 1, _unscaled(gradient(out), self._plain_scale), None)]
         for call in calls:
             for name, one in zip(self._columns.named(call.layer, call.turn, len(call.seen)), call.seen):
                 names[name] = call.layer
+                self._columns.units[name] = one.units
                 grad = _unscaled(one.gradient, self._modules.scale)
                 batch += [(name, 0, one.value, one.axis), (name, 1, grad, one.axis)]
         self._make_room(names)
@@ -442,6 +444,11 @@ class Monitor:
         return np.array([self._columns.calls[self._columns.get(name, name)] for name in self.layer_names])
 
     @property
+    def units(self) -> np.ndarray:
+        """(L,): how many units, features or channels, the last output had; 0 where there was none."""
+        return np.array([self._columns.units.get(name, 0) for name in self.layer_names])
+
+    @property
     def without_gradients(self) -> list[str]:
         """The layers that have run, in training mode, with gradients switched off and not otherwise."""
         off = self._columns.without_grad
@@ -562,7 +569,7 @@ class Monitor:
         )
         kept = {name: getattr(self, name) for name in (*tables, *plain)}
         columns, parameters = self._columns, self._parameters
-        kept["columns"] = dict(columns), columns.kinds, columns.calls, columns.without_grad
+        kept["columns"] = dict(columns), columns.kinds, columns.calls, columns.without_grad, columns.units
         read = ("names", "shapes", "dtypes", "trainable", "missing", "rates", "stepped")
         kept["parameters"] = {name: getattr(parameters, name) for name in read}
         return kept
@@ -572,7 +579,7 @@ class Monitor:
         self._columns = Columns()
         self._columns.update(names)
         self._columns.kinds, self._columns.calls = kinds, calls
-        self._columns.without_grad = new[0] if new else set()
+        self._columns.without_grad, self._columns.units = new or (set(), {})
         if "has_optimizer" in kept:  # a Monitor saved by 1.0 knows one optimizer, and no classes
             parameters["stepped"] = [parameters["stepped"]] if kept.pop("has_optimizer") else []
         self._parameters = ParameterWatch([], {}, "norm", lambda name, why: None)

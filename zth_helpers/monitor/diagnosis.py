@@ -36,7 +36,9 @@ class Thresholds:
     # Share of |tanh| > 0.97. [L4]: gain 3 has 0.40 to 0.48, gain 5/3 up to 0.20, batch norm 0.03.
     saturated: float = 0.30
     # Share of units that are flat for a whole batch. Of tanh [L4] wants none; of ReLUs a fresh He-initialised
-    # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds.
+    # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds. Where the
+    # examples hardly differ, as behind a pooling over whole images, half of a healthy layer is dark, give or
+    # take: two standard deviations, 1 / √units, come on top.
     dead: Mapping[str, float] = field(default_factory=lambda: {"Tanh": 0.10, "Sigmoid": 0.10, "ReLU": 0.50})
     # Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with
     # gain 5/3 grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
@@ -411,11 +413,14 @@ def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
         # units that are dark in one batch may light up in the next: the least of the last three counts
         recent = np.array([np.nanmin(dead[max(0, s - 2) : s + 1], initial=np.inf) for s in range(len(dead))])
         recent[np.isinf(recent)] = np.nan
+        allowed = limits.dead[kind]
+        if kind == "ReLU":
+            allowed = min(allowed + 1 / math.sqrt(mon.units[i] or math.inf), 0.999)
         with np.errstate(invalid="ignore"):
-            is_dead, is_saturated = recent > limits.dead[kind], saturated > limits.saturated
+            is_dead, is_saturated = recent > allowed, saturated > limits.saturated
         if is_dead[-1]:
             remedy = "lower the learning rate, scale its inputs (Kaiming), or put batch norm before it"
-            measured, limit = f"{recent[-1]:.0%}", f"at most {limits.dead[kind]:.0%}"
+            measured, limit = f"{recent[-1]:.0%}", f"at most {allowed:.0%}"
             seen = _trailing(mon, is_dead)
             found.append(Finding("error", name, "dead units", measured, limit, remedy, **seen))
         elif kind != "ReLU" and is_saturated[-1]:
@@ -491,7 +496,7 @@ def _rate(values: np.ndarray, way: int, limits: Thresholds) -> float | None:
     rate = math.exp(way * np.polyfit(depth, logs, 1)[0])
     pace = max(rate, 1 / max(rate, 1e-99))
     overall = pace ** (len(values) - 1)
-    steep = overall > limits.overall and pace > limits.per_layer
+    steep = len(values) > 3 and overall > limits.overall and pace > limits.per_layer  # three make no trend
     return rate if steep or overall > limits.any_pace else None
 
 
@@ -517,8 +522,9 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     warming_up = rates[0] < rates[-1] == rates.max()
     single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
-    # The first step of Adam alone is as long for each weight as the learning rate.
-    allowed = limits.update[0], limits.update[1] * (1 if single else 3)
+    # The first step alone is longer than others with Adam, and a tenth as long with a momentum of 0.9.
+    low, high = limits.update
+    allowed = (low, high) if single else (low / 10, high * 3)
     for name, ratio, (low, high) in [("", middle, allowed), *single]:
         at_rest = not name and ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
         if not low <= ratio <= high and not at_rest and not (ratio < low and warming_up):

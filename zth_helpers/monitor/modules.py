@@ -120,6 +120,7 @@ class Seen:
 
     value: object
     axis: int
+    units: int
     gradient: Tensor | None = None
 
 
@@ -266,7 +267,8 @@ class ModuleWatch:
         call = Call(layer, turn, self.called, with_grad)
         for out in readable:
             axis = self._axis(module, args, out)
-            call.seen.append(Seen(self._kept(out, self.columns.kinds[layer], axis), axis))
+            units = out.shape[axis] if out.ndim else 1
+            call.seen.append(Seen(self._kept(out, self.columns.kinds[layer], axis), axis, units))
         of.calls.append(call)
         self._hook_outputs(call, readable)
 
