@@ -61,26 +61,29 @@ class ParameterWatch:
 
     def look_at_optimizers(self) -> None:
         """Their learning rates, and the followed parameters that none of them has."""
-        groups = [group for ref in self.optimizers if (o := ref()) is not None for group in o.param_groups]
-        if not groups:
+        if not (groups := self._groups()):
             return
         has = {id(p) for group in groups for p in group["params"]}
         alive = [(name, ref()) for name, ref in zip(self.names, self.refs)]
         self.missing = [n for n, p in alive if p is not None and p.requires_grad and id(p) not in has]
         self.rates = [float(group["lr"]) for group in groups if "lr" in group]
 
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for ref in self.optimizers if (o := ref()) is not None for group in o.param_groups]
+
     def keep(self, i: int, optimizer: Any, args: object, kwargs: object) -> None:
         """An optimizer's hook: what the parameters, of several optimizers its own, are before its update."""
         self.stepped[i] += 1
         if not self.wants_update:
             return
-        self.look_at_optimizers()
-        self.rate = max(self.rates, default=math.nan)
-        alone = len(self.optimizers) == 1
+        self.rate = max((float(group["lr"]) for group in self._groups() if "lr" in group), default=math.nan)
+        if len(self.optimizers) == 1:
+            self.before = [None if (p := ref()) is None else p.detach().clone() for ref in self.refs]
+            return
         its_own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         before: list[Tensor | None] = list(self.before or [None] * len(self.refs))
         for j, ref in enumerate(self.refs):
-            if (p := ref()) is not None and (alone or id(p) in its_own):
+            if (p := ref()) is not None and id(p) in its_own:
                 before[j] = p.detach().clone()
         self.before = before
 
