@@ -80,12 +80,13 @@ class Monitor:
 
     To read, all numpy (S samples, L layers, P parameters, U update samples, T losses, B bins):
         steps (S,); outputs, gradients: .mean .std .saturated .dead .nonfinite .lo .hi (S, L), .hist (S, L, B)
-        and .edges (S, L, B+1); grad_data (S, P), update_data (U, P): ratios; update_steps (U,)
+        and .edges (S, L, B+1); grad_data (S, P), update_data (U, P): ratios; update_steps, update_rates (U,)
         parameter_grads: as gradients, (W, P), of weights (ndim >= 2) only, at weight_steps (W,): samples that
         are at least 10 steps apart; moved (W, P): has the parameter changed since the last of them?
         losses, loss_steps (T,)
-        calls (L,): of sampled steps; trainable (P,); nonfinite_first: (step, layer) or None
-    and lists: layer_names, layer_kinds, parameter_names, parameter_shapes; and skipped: {name: why}.
+        calls (L,): of sampled steps; units (L,); trainable (P,); nonfinite_first: (step, layer) or None
+    and lists: layer_names, layer_kinds, parameter_names, parameter_shapes, without_gradients (layers);
+        skipped: {name: why}; networks: how the names of each network's layers begin, if there are several.
         classes: the number of classes of the first loss, where that is a mean F.cross_entropy; else None
 
     `after_sample` is a list of functions that are called with the Monitor when a sample has been taken.
