@@ -152,6 +152,7 @@ def test_a_branch_that_only_the_first_of_many_passes_uses_is_not_lost():
         loss.backward()
     mon.step(loss)
     assert at(mon, "extra")["std"] == pytest.approx(expected, rel=1e-5) and at(mon, "extra")["grad"] > 0
+    assert not mon.skipped  # nothing went wrong in a hook
 
 
 def test_several_backwards_over_one_graph_add_up():
