@@ -84,8 +84,8 @@ def objective(trial: Trial, model: str, fixed: dict[str, Any], out: Path, device
 def open_study(name: str, url: str, heartbeat: int = 10) -> optuna.Study:
     """The study of that name in a database, made if it is not there; url as SQLAlchemy writes it.
 
-    The sampler has no seed: a process that joins later, here or on another machine, would draw the values
-    that the first one has drawn already.
+    The sampler has no seed: with one, a process that joins later, here or on another machine, would draw the
+    values that have been tried already.
     """
     more = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     storage = RDBStorage(
