@@ -645,6 +645,24 @@ def test_as_plain_python_and_as_lines_of_json(mon, tmp_path):
     assert lines[0]["loss"] == pytest.approx(mon.losses[0])
 
 
+def test_a_monitor_that_an_older_version_has_saved():
+    """1.0 knew one optimizer, and neither classes, networks, units nor the learning rate of an update."""
+    model = net()
+    mon = train(model, torch.optim.SGD(model.parameters(), 0.1))
+    state = mon.__getstate__()
+    state["columns"] = state["columns"][:3]
+    state["parameters"]["stepped"], state["has_optimizer"] = 30, True
+    for name in ("classes", "networks"):
+        del state[name]
+    arrays, n, interval = state["_updates"]._state
+    state["_updates"]._state = ({k: a for k, a in arrays.items() if k != "rate"}, n, interval)
+    old = Monitor.__new__(Monitor)
+    old.__setstate__(copy.deepcopy(state))
+    assert old.optimizer_steps == 30 and old.networks == [""] and not old.units.any()
+    assert np.isnan(old.update_rates).all() and len(old.update_rates) == len(old.update_steps)
+    assert not found(old) and not found(pickle.loads(pickle.dumps(old)))
+
+
 def test_a_report_is_one_page(mon, tmp_path):
     plots.save_report(mon, tmp_path / "run.html", title="My <run>")
     page = (tmp_path / "run.html").read_text()
