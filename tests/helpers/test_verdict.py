@@ -84,6 +84,18 @@ def trained_in_bfloat16(model):
     return mon
 
 
+def test_a_regression_that_has_learned_may_take_tiny_steps():
+    """Adam remembers the large gradients of the beginning for a thousand steps."""
+    model = nn.Sequential(nn.Linear(144, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    optimizer, data = torch.optim.Adam(model.parameters(), 1e-3), torch.randn(512, 144)
+    mon = Monitor(model, optimizer=optimizer, every=50)
+    for _ in range(900):
+        x = data[torch.randint(0, 512, (64,))]
+        loss = F.mse_loss(model(x)[:, 0], 10 * x[:, 0] + 3)
+        optimizer.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
+    assert mon.losses[-1] < 0.1 * mon.losses[0] and not diagnose(mon), str(diagnose(mon))
+
+
 def test_steps_that_go_past_the_optimizer_are_no_fault():
     """Sharpness-aware minimisation moves the parameters itself, and then by an optimizer inside of it."""
     model = net()

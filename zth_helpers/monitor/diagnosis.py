@@ -526,7 +526,7 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     low, high = limits.update
     allowed = (low, high) if single else (low / 10, high * 3)
     for name, ratio, (low, high) in [("", middle, allowed), *single]:
-        at_rest = not name and ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
+        at_rest = ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
         if not low <= ratio <= high and not at_rest and not (ratio < low and warming_up):
             remedy = ("raise" if ratio < low else "lower") + " the learning rate"
             scale = "shrink" if ratio < low else "enlarge"
