@@ -92,8 +92,4 @@ class _Screen:
 
 def in_notebook() -> bool:
     """Is there a kernel, so that something can show pictures?"""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
+    return hasattr(settings.ipython(), "kernel")

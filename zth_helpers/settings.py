@@ -1,4 +1,4 @@
-"""Every setting that the environment can make, and the progress bar.
+"""Every setting that the environment can make, the shell that this runs in, and the progress bar.
 
 ZTH_NAMES=lecture    which list of names: "lecture", "shipped", or the path of any list (see name_lists.py)
 ZTH_FULL=1           the lectures' own step counts instead of the quick ones
@@ -58,6 +58,11 @@ def device() -> str:
 
 def ledger() -> Path | None:
     return Path(path) if (path := os.environ.get("ZTH_LEDGER")) else None
+
+
+def ipython() -> Any:
+    """The IPython shell that this runs in, with a `kernel` in a notebook; None elsewhere."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
 def names_wanted() -> str | None:

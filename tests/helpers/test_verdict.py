@@ -25,16 +25,21 @@ def net(act=nn.Tanh):
     return nn.Sequential(nn.Linear(6, 16), act(), nn.Linear(16, 16), act(), nn.Linear(16, 4))
 
 
+def one_step(model, optimizer, *more):
+    """Forward, backward, and an update if there is an optimizer; returns the loss."""
+    x = torch.randn(32, 6)
+    loss = F.cross_entropy(model(x, *more), x[:, :4].argmax(1))
+    model.zero_grad()
+    loss.backward()
+    if optimizer is not None:
+        optimizer.step()
+    return loss
+
+
 def train(model, optimizer, steps=30, every=5, step=True, watch=None, scaler=None, lr=None):
     mon = Monitor(watch or model, optimizer=optimizer, scaler=scaler, every=every)
     for _ in range(steps):
-        x = torch.randn(32, 6)
-        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
-        model.zero_grad()
-        loss.backward()
-        if step and optimizer is not None:
-            optimizer.step()
-        mon.step(loss, lr=lr)
+        mon.step(one_step(model, optimizer if step else None), lr=lr)
     return mon
 
 
@@ -103,12 +108,7 @@ def test_steps_that_go_past_the_optimizer_are_no_fault():
     inside = torch.optim.SGD(model.parameters(), 0.1)
     mon = Monitor(model, optimizer=around, every=5)
     for _ in range(30):
-        x = torch.randn(32, 6)
-        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
-        model.zero_grad()
-        loss.backward()
-        inside.step()
-        mon.step(loss)
+        mon.step(one_step(model, inside))
     [(severity, _, what)] = found(mon)
     assert severity == "note" and what == "the parameters move, and not by this optimizer's step():"
 
@@ -133,12 +133,7 @@ def test_a_head_that_runs_at_other_steps_than_the_samples(forgotten):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     mon = Monitor(model, optimizer=optimizer, every=10)
     for i in range(60):
-        x = torch.randn(32, 6)
-        loss = F.cross_entropy(model(x, 1 if forgotten else (i + 1) % 2), x[:, :4].argmax(1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mon.step(loss)
+        mon.step(one_step(model, optimizer, 1 if forgotten else (i + 1) % 2))
     expected = ("warning", "never ran") if forgotten else ("note", "runs at other steps")
     assert found(mon) == [(expected[0], f"heads.0.{i}", expected[1]) for i in range(3)]
     assert found(pickle.loads(pickle.dumps(mon))) == found(mon)
@@ -235,11 +230,7 @@ def test_a_warm_up_from_zero_is_no_finding(every, steps, schedule_first):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1, i / 1000))
     mon = Monitor(model, optimizer=optimizer, every=every)
     for _ in range(steps):
-        x = torch.randn(32, 6)
-        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss = one_step(model, optimizer)
         if schedule_first:
             schedule.step()
         mon.step(loss)
@@ -398,19 +389,14 @@ def test_a_finding_says_since_when_and_how_often():
     for i in range(31):
         if i == 12:
             model[0].bias.data.fill_(-100.0)
-        x = torch.randn(32, 6)
-        loss = F.cross_entropy(model(x), x[:, :4].argmax(1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mon.step(loss)
+        mon.step(one_step(model, optimizer))
     dead = next(f for f in diagnose(mon, None) if f.what == "dead units")
     # the least of three samples counts, so the finding comes two samples after the deed
     assert (dead.since, dead.samples, dead.seen) == (25, 2, "2 samples from step 25")
 
 
 class ThreeBlocks(nn.Module):
-    """A small ResNet. Its gradients grow towards the input, 20 times in all, and it learns well."""
+    """A small ResNet. Its gradients grow towards the input, and it learns well."""
 
     def __init__(self):
         super().__init__()

@@ -16,26 +16,18 @@ each = pytest.mark.parametrize("name", ALL)
 
 @each
 def test_every_cell_twice_and_every_section_again_in_reverse_order(name, monkeypatch, tmp_path):
-    """And what holds in one run from top to bottom holds when each cell is run twice."""
-    once, twice = Notebook(name), Notebook(name)
+    """And what holds in one run from top to bottom holds when each cell is run twice. Before the sections
+    come again, every training is stopped; the cells behind it find what was there before."""
+    once, twice, bars = Notebook(name), Notebook(name), Bars()
+    monkeypatch.setattr(settings, "progress", bars)
     with bench(monkeypatch, tmp_path):
         failing = once.run(once.cells())
+        once.run_and_stop(once.cells(), bars)
         for section in reversed(once.sections):
             once.run(section)
     with bench(monkeypatch, tmp_path):
         again = twice.run(cell for cell in twice.cells() for _ in range(2))
     assert again <= failing, f"{name}: these hold in one run, and fail when each cell is run twice"
-
-
-@each
-def test_every_training_interrupted(name, monkeypatch, tmp_path):
-    """The cells behind it find what was there before, and all can be run again."""
-    notebook, bars = Notebook(name), Bars()
-    monkeypatch.setattr(settings, "progress", bars)
-    with bench(monkeypatch, tmp_path):
-        for cell in notebook.cells():
-            notebook.interrupt(cell, bars)
-        notebook.run(notebook.cells())
 
 
 @pytest.mark.parametrize("which", [0, 1])

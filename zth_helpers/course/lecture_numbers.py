@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any, Protocol
 
 from zth_helpers import settings
@@ -19,7 +18,7 @@ from zth_helpers.text import number
 ON_A_GPU = 0.02  # relative: it adds in another order, and many steps magnify the rounding
 
 # Every lesson imports from here in its first cells, and nobody else does.
-if (_shell := sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None) is not None:
+if (_shell := settings.ipython()) is not None:
     interrupts.undo_in(_shell)
 
 

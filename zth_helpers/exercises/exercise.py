@@ -275,7 +275,7 @@ class Exercise:
 
 def _cell() -> tuple[str, int]:
     """The notebook cell that runs now and the number of its run; ("", 0) outside of IPython."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell = settings.ipython()
     if shell is None:
         return "", 0
     kernel: Any = getattr(shell, "kernel", None)

@@ -40,7 +40,7 @@ from zth_helpers.monitor.columns import Columns
 from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
 from zth_helpers.monitor.parameters import ParameterWatch
 from zth_helpers.monitor.plain_layers import PlainWatch, gradient, parameters_of
-from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise
+from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise, usual_axis
 from zth_helpers.monitor.table import Rows
 
 MEMORY = 5_000_000  # bytes of the table of samples, and as much for a moment when it is thinned out
@@ -293,7 +293,7 @@ class Monitor:
         for layer, outs in plain:
             for name, out in zip(self._columns.named(layer, 1, len(outs)), outs):
                 names[name] = layer
-                self._columns.units[name] = out.shape[1 if out.ndim > 3 else -1] if out.ndim else 1
+                self._columns.units[name] = out.shape[usual_axis(out.ndim)] if out.ndim else 1
                 batch += [(name, 0, out, None), (name, 1, _unscaled(gradient(out), self._plain_scale), None)]
         for call in calls:
             for name, one in zip(self._columns.named(call.layer, call.turn, len(call.seen)), call.seen):

@@ -36,14 +36,18 @@ class Thresholds:
     # Share of |tanh| > 0.97. [L4]: gain 3 has 0.40 to 0.48, gain 5/3 up to 0.20, batch norm 0.03.
     saturated: float = 0.30
     # Share of units that are flat for a whole batch. Of tanh [L4] wants none; of ReLUs a fresh He-initialised
-    # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds. Where the
-    # examples hardly differ, as behind a pooling over whole images, half of a healthy layer is dark, give or
-    # take: two standard deviations, 1 / √units, come on top.
+    # network (He et al. 2015) leaves up to 0.14 dark in a batch of 32, as measured over 20 seeds.
     dead: Mapping[str, float] = field(default_factory=lambda: {"Tanh": 0.10, "Sigmoid": 0.10, "ReLU": 0.50})
+    # Standard deviations that come on top for ReLUs: where the examples hardly differ, as behind a pooling
+    # over whole images, each unit of a healthy layer is dark with a chance of one half. (Ours.)
+    dead_spread: float = 2.0
     # Growth or decay a layer, and over all depth. [L4]: gain 0.5 decays by 2.1 and 20, linear layers with
     # gain 5/3 grow by 1.7 and 8; healthy ones stay within 1.25 and 3.
     per_layer: float = 1.5
     overall: float = 5.0
+    # Of gradients where most layers are normalised: the scale of the weights is free there, and gradients of
+    # other sizes do no harm (Ioffe & Szegedy 2015, section 3.3), as in a small ResNet that learns. (Ours.)
+    overall_normalised: float = 100.0
     # Over all depth, however slow a layer, as in the sigmoid networks of Glorot & Bengio 2010.
     any_pace: float = 100.0
     # Correlation of the logarithm with depth that makes it a trend. (Ours.)
@@ -51,6 +55,9 @@ class Thresholds:
     # Median over the weights. [L4] wants about 1e-3 and calls the 1e-4.6 of lr = 0.001 too slow. Small
     # networks, and the first steps of Adam (lr 0.001, weights of std 0.02), are healthy up to 0.03.
     update: tuple[float, float] = (1e-4, 5e-2)
+    # The same, when there is one update so far: Adam's first is long, and with a momentum of 0.9 the first is
+    # a tenth as long as later ones. (Ours.)
+    first_update: tuple[float, float] = (1e-5, 0.15)
     # Of one weight. [L4] lets a shrunken last layer begin at 0.2; an embedding's rare rows make it slow.
     update_one: tuple[float, float] = (1e-6, 0.3)
 
@@ -415,7 +422,8 @@ def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
         recent[np.isinf(recent)] = np.nan
         allowed = limits.dead[kind]
         if kind == "ReLU":
-            allowed = min(allowed + 1 / math.sqrt(mon.units[i] or math.inf), 0.999)
+            spread = limits.dead_spread * 0.5 / math.sqrt(mon.units[i] or math.inf)
+            allowed = min(allowed + spread, 0.999)
         with np.errstate(invalid="ignore"):
             is_dead, is_saturated = recent > allowed, saturated > limits.saturated
         if is_dead[-1]:
@@ -456,16 +464,14 @@ def _trend(mon: Monitor, limits: Thresholds, prefix: str) -> list[Finding]:
     if len(chosen) < 3:
         hidden = [i for i in ran if mon.layer_names[i] not in mon.output_layers][:-1]
         chosen = [i for i in hidden if mon.layer_kinds[i] in LINEAR]
-    # Where most layers are normalised, the scale of the weights is free, and gradients of other sizes do no
-    # harm (Ioffe & Szegedy 2015, section 3.3): in a ResNet they grow towards the input, and it learns.
     normalised = 2 * sum("Norm" in mon.layer_kinds[i] for i in ran) >= max(1, len(chosen))
     found = []
     for what, values, way in (
         ("outputs", mon.outputs.std[:, chosen], 1),
         ("gradients", _norms(mon.gradients, chosen), -1),
     ):
-        steep = math.inf if normalised and way == -1 else limits.overall
-        rates = [_rate(row, way, replace(limits, overall=steep)) for row in values]
+        overall = limits.overall_normalised if normalised and way == -1 else limits.overall
+        rates = [_rate(row, way, replace(limits, overall=overall)) for row in values]
         if rates[-1] is None or (rates[-1] == 0 and _starts_at_zero(mon) and len(mon.steps) == 1):
             continue
         rate = rates[-1]
@@ -522,9 +528,7 @@ def _updates(mon: Monitor, limits: Thresholds) -> list[Finding]:
     warming_up = rates[0] < rates[-1] == rates.max()
     single = [(mon.parameter_names[weights[k]], float(r), limits.update_one) for k, r in zip(moving, ratios)]
     single = single if len(mon.update_data) > 1 else []  # the first update says little about one weight
-    # The first step alone is longer than others with Adam, and a tenth as long with a momentum of 0.9.
-    low, high = limits.update
-    allowed = (low, high) if single else (low / 10, high * 3)
+    allowed = limits.update if single else limits.first_update
     for name, ratio, (low, high) in [("", middle, allowed), *single]:
         at_rest = ratio < low and _late_loss(mon) < 0.1 * mon.losses[0]  # it has learned
         if not low <= ratio <= high and not at_rest and not (ratio < low and warming_up):

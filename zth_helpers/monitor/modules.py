@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from zth_helpers.monitor.columns import Columns, tensors, why_unreadable
+from zth_helpers.monitor.statistics import usual_axis
 
 # They do not call their children, or not through Python: one layer each.
 OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
@@ -359,7 +360,7 @@ class ModuleWatch:
         for ref, axis in reversed(self.axes.values()):
             if (other := ref()) is not None and other.ndim == out.ndim:
                 return axis
-        return 1 if out.ndim > 3 else out.ndim - 1
+        return usual_axis(out.ndim)
 
     # -- when the step is over
 

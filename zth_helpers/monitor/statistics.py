@@ -147,11 +147,16 @@ def _look_at_units(
             alike.setdefault((kinds[i], axes[i] if axes else None), []).append(k)
     for (kind, axis), chosen in alike.items():
         flat = FLAT[kind](block[chosen].reshape(-1, *shape))
-        units = (1 if len(shape) > 3 else len(shape) - 1) if axis is None else axis
+        units = usual_axis(len(shape)) if axis is None else axis
         examples = tuple(a for a in range(1, flat.ndim) if a != units + 1)
         dead = _share(flat.all(examples)) if examples else np.nan
         table[DEAD, chosen] = dead
         table[SATURATED, chosen] = dead if kind == "ReLU" else _share(flat)
+
+
+def usual_axis(axes: int) -> int:
+    """Where the units lie as far as the number of axes tells: images and volumes have channels on axis 1."""
+    return 1 if axes > 3 else max(axes - 1, 0)
 
 
 def _share(true: np.ndarray | Tensor) -> np.ndarray:
