@@ -38,6 +38,7 @@ CONSTANTS = {
 ONE_CALL = {"invent", "beat_the_lecture", "beat_the_loss"}
 # Twice a good start, and one more, may be a good start: adding 1 to W2 changes no probability.
 MANY_RIGHT = {"calm_start"}
+GIVES_A_NET = {"knockout"}  # in which these spoils find no number: the judge would only train it again
 EXPENSIVE = {"beat_the_lecture", "beat_the_loss", "knockout"}  # train for seconds
 
 
@@ -124,7 +125,8 @@ def remembered(topic, name):
         known = {}
 
         def call(*inputs):
-            key = pickle.dumps(inputs)
+            # A pickled tensor holds its address, so equal ones differ: as arrays they do not.
+            key = pickle.dumps([x.numpy() if isinstance(x, torch.Tensor) else x for x in inputs])
             if key not in known:
                 known[key] = answer(*inputs)
             return known[key]
@@ -206,6 +208,8 @@ def is_plain(result):
 @pytest.mark.parametrize(("topic", "name"), EXERCISES)
 def test_spoilt_results(topic, name, spoil):
     if spoil is doubled and name in MANY_RIGHT:
+        return
+    if name in GIVES_A_NET and spoil in (zeros, nans, doubled):
         return
     answers = remembered(topic, name)
     for i, answer in enumerate(answers):

@@ -193,6 +193,7 @@ def test_html_escapes_what_the_learner_wrote():
     assert "<script>" not in html
 
 
+@pytest.mark.filterwarnings("error")  # a warning of torch's would be shown to the learner
 @pytest.mark.parametrize(
     ("got", "want", "message"),
     [
@@ -211,6 +212,8 @@ def test_html_escapes_what_the_learner_wrote():
         ((torch.ones(2), torch.zeros(3)), [torch.ones(2), torch.ones(3)], r"x[1]"),
         ("a", "b", "got 'a', expected 'b'"),
         (["a"], [1.0], "cannot be read as numbers"),
+        ([torch.ones(3), torch.zeros(3)], torch.zeros(2, 3), "a tensor of shape (2, 3), got list"),
+        ([[torch.ones(1, requires_grad=True)], [2]], torch.ones(2, 1), "a tensor of shape (2, 1), got list"),
         ({}, 1.0, "got dict"),
     ],
 )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import contextlib
 import gc
+import importlib
 import io
 import itertools
 import os
 import random
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tools import lesson
@@ -35,6 +40,7 @@ GREEK = """αγγελική αθηνά αικατερίνη αλέξανδρος
 SHORT = ["".join(pair) for pair in itertools.product("abcdefghijklmn", repeat=2)][:190] + list("abcdefghij")
 # Every tenth name of the course's own list: most of a lesson's time goes into losses over all of them.
 TENTH = list(load_names("shipped"))[::10]
+real_run = subprocess.run
 LISTS = {"greek": GREEK, "elements": ELEMENTS, "short": SHORT}
 
 
@@ -101,6 +107,25 @@ class Bars:
         raise KeyboardInterrupt
 
 
+def run_here(command: list[str], **options: Any) -> subprocess.CompletedProcess:
+    """Stands in for subprocess.run: `python -m MODULE …` runs in this interpreter, because another one takes
+    three seconds to import torch. nbval runs the same cells with a process of their own."""
+    if command[:2] != [sys.executable, "-m"]:
+        return real_run(command, **options)
+    printed, on_sigterm = io.StringIO(), signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        torch.random.fork_rng(),
+        contextlib.chdir(options["cwd"]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        patch.setattr(sys, "argv", command[2:])
+        code = importlib.import_module(command[2]).main()
+    signal.signal(signal.SIGTERM, on_sigterm)
+    return subprocess.CompletedProcess(command, code, printed.getvalue())
+
+
 def switches() -> tuple:
     return *interrupts.switches(), torch.get_default_dtype()
 
@@ -119,6 +144,7 @@ def bench(monkeypatch, tmp_path: Path, words: list[str] | str = TENTH, shrink: i
         for name, value in settings.items():
             patch.setenv(name, value)
         patch.setattr(Figure, "png", lambda self, scale=2: b"")  # what is drawn is compared elsewhere
+        patch.setattr(subprocess, "run", run_here)
         os.chdir(lesson.NOTEBOOKS)
         try:
             yield

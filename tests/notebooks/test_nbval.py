@@ -21,8 +21,8 @@ from tools import notebooks as runner
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = [
-    "import torch\nfrom IPython.display import SVG, display",
-    'g = torch.Generator().manual_seed(1)\nprint(f"loss {2.454 + torch.rand(1, generator=g).item():.4f}")',
+    "import random\nfrom IPython.display import SVG, display",
+    'print(f"loss {2.454 + random.Random(1).random():.4f}")',
     'print("counts", 32_033)\n27',
     'print("small", 1e-9, "and text")',
     'display(SVG(\'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>\'))',

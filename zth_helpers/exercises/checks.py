@@ -204,6 +204,15 @@ def _close(g: Tensor, w: Tensor, rtol: float, atol: float) -> bool:
     return torch.allclose(g.double(), w.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
+def _numbers(value: Any) -> Any:
+    """Lists of tensors as lists of numbers; a tensor of one element counts as a number."""
+    if isinstance(value, list | tuple):
+        return [_numbers(part) for part in value]
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else value.tolist()
+    return value
+
+
 def _as_tensor(what: str, value: Any) -> Tensor:
     value = plain(value)
     if isinstance(value, Tensor):
@@ -211,9 +220,8 @@ def _as_tensor(what: str, value: Any) -> Tensor:
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
         raise Wrong(f"{what}: expected a number or a tensor, got {kind(value)}")
     try:
-        flat = [v.item() if isinstance(v, Tensor) and v.numel() == 1 else v for v in value] \
-            if isinstance(value, list | tuple) else value  # fmt: skip
-        return torch.tensor(flat, dtype=torch.float64 if not isinstance(value, int) else torch.int64)
+        dtype = torch.int64 if isinstance(value, int) else torch.float64
+        return torch.tensor(_numbers(value), dtype=dtype)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise Wrong(f"{what}: cannot be read as numbers ({error})") from None
 
