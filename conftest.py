@@ -1,4 +1,5 @@
-"""All that nbval needs to be told stands here (its quirks: CONTRIBUTING.md, "How outputs are compared")."""
+"""What all tests share, and all that nbval needs to be told (its quirks: CONTRIBUTING.md, "How outputs are
+compared")."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ os.environ["ZTH_QUIET"] = "1"
 os.environ["ZTH_NAMES"] = "shipped"
 for name in ("ZTH_FULL", "ZTH_SHRINK", "ZTH_LEDGER"):
     os.environ.pop(name, None)
+# Tests run beside each other: with threads of its own in each, torch waits for the others' most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REL_TOL = 2e-5  # below a change in the fifth digit; results agree to 7 across machines
 ABS_TOL = 1e-7  # rounding noise around zero

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zth_helpers.layers import BatchNorm1d, Linear, Tanh
-from zth_helpers.monitor import Monitor
-from zth_helpers.monitor.diagnosis import Alarm, Finding, Findings, diagnose, stop_on
+from zth_helpers.monitor import Alarm, Finding, Findings, Monitor, diagnose, stop_on
 from zth_helpers.name_lists import load_names
 from zth_helpers.names import Vocabulary, context_windows
 

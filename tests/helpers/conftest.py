@@ -1,0 +1,9 @@
+"""Every test of the helpers begins with the same random state."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
