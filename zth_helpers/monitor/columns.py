@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 PLAIN = (Tensor, torch.nn.Parameter)
+# Layers that pass on what they get: behind the last layer that computes, they are part of the output.
+PASSIVE = (
+    *("Tanh", "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softmax", "LogSoftmax", "Softplus"),
+    *("Dropout", "Flatten", "Unflatten", "Identity"),
+)
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -41,6 +46,16 @@ class Columns(dict[str, str]):
             in_order = sorted(self.items(), key=lambda item: order.index(item[1]))
             self.clear()
             self.update(in_order)
+
+    def behind_the_last(self, names: list[str], prefixes: list[str]) -> list[str]:
+        """Of these columns the activations behind the last computing layer of each network."""
+        found: list[str] = []
+        for prefix in prefixes:
+            mine = [name for name in names if name.startswith(prefix)]
+            kinds = [self.kinds[self[name]] for name in mine]
+            last = max((i for i, kind in enumerate(kinds) if kind not in PASSIVE), default=len(mine))
+            found += mine[last + 1 :]
+        return found
 
 
 def tensors(output: object) -> list[Tensor]:

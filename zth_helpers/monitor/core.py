@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from zth_helpers.monitor.columns import Columns
+from zth_helpers.monitor.loss import classes, number
 from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
 from zth_helpers.monitor.parameters import ParameterWatch
 from zth_helpers.monitor.plain_layers import PlainWatch, gradient, parameters_of
@@ -44,22 +45,6 @@ from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Stati
 from zth_helpers.monitor.table import Rows
 
 MEMORY = 5_000_000  # bytes of the table of samples, and as much for a moment when it is thinned out
-PASSIVE = (
-    "Tanh",
-    "Sigmoid",
-    "ReLU",
-    "LeakyReLU",
-    "ELU",
-    "GELU",
-    "SiLU",
-    "Softmax",
-    "LogSoftmax",
-    "Softplus",
-    "Dropout",
-    "Flatten",
-    "Unflatten",
-    "Identity",
-)  # behind the last layer they are its output
 APART = 10  # steps at least between two samples of the weights' gradients, which are many numbers
 
 
@@ -233,9 +218,9 @@ class Monitor:
         first sample finds no gradient at all (zero_grad came first), and when the monitor is closed.
         """
         self._check_open()
-        value = _number(loss)
+        value = number(loss)
         if self._now == 0:
-            self.classes = _classes(loss)
+            self.classes = classes(loss)
         # A loss that has just become nan: look at once, rather than when everything is nan.
         broke = not math.isfinite(value) and self.nonfinite_first is None
         sampled = self._due or (broke and bool(self._plain.layers))
@@ -348,17 +333,16 @@ class Monitor:
 
     def _make_room(self, names: dict[str, str]) -> None:
         """A column for all that has been seen, in the table of samples."""
-        self._columns.add(names, in_order_of_listing=bool(self._plain.layers))
-        if self._samples is None:
+        first, columns = self._samples is None, self._columns
+        columns.add(names, in_order_of_listing=bool(self._plain.layers))
+        if first:
             grad_data = np.zeros(len(self.parameter_names), np.float32)
-            self._samples = Rows(
-                512, MEMORY, self.every, grad_data=grad_data, **self._blank(2, len(self._columns))
-            )
-            self.output_layers = self._find_output_layers()
-        missing = len(self._columns) - self._samples["numbers"].shape[2]
+            self._samples = Rows(512, MEMORY, self.every, grad_data=grad_data, **self._blank(2, len(columns)))
+        missing = len(columns) - self._samples["numbers"].shape[2]
         if missing:
             self._samples.widen(2, missing, "numbers", "hist")
-            self.output_layers = self._find_output_layers()
+        if first or missing:
+            self.output_layers = columns.behind_the_last(self.layer_names, [*self._modules.roots] or [""])
 
     def _row(
         self, batch: list[tuple[str, int, Any, int | None]], weights: list[Tensor | None], histograms: bool
@@ -383,16 +367,6 @@ class Monitor:
         if not histograms:
             hist[...] = 0
         return row, (reduced[0][n:], reduced[1][n:])
-
-    def _find_output_layers(self) -> list[str]:
-        """The activations behind the last computing layer of each network."""
-        found: list[str] = []
-        for prefix in [*self._modules.roots] or [""]:
-            mine = [name for name in self.layer_names if name.startswith(prefix)]
-            kinds = [self._columns.kinds[self._columns[name]] for name in mine]
-            last = max((i for i, kind in enumerate(kinds) if kind not in PASSIVE), default=len(mine))
-            found += mine[last + 1 :]
-        return found
 
     def _take_update(self, ratio: np.ndarray | None) -> None:
         """Appends the update ratios, once the update is there: it may take several steps to come."""
@@ -600,22 +574,3 @@ def _detach(modules: ModuleWatch, handles: list) -> None:
 
 def _unscaled(grad: Any, scale: float | None) -> Any:
     return grad if grad is None or scale in (None, 1.0) else grad / scale
-
-
-def _number(loss: Tensor | float) -> float:
-    if isinstance(loss, Tensor) and loss.numel() != 1:
-        raise ValueError(f"the loss has shape {tuple(loss.shape)}: give one number, for example loss.mean()")
-    try:
-        return loss.item() if isinstance(loss, Tensor) else float(loss)
-    except (TypeError, ValueError):
-        raise ValueError(f"the loss is a {type(loss).__name__}: give a number or a tensor of one") from None
-
-
-def _classes(loss: Tensor | float) -> int | None:
-    """Read off the graph of the loss, which remembers the shape of what went in; not in torch 2.4."""
-    node = loss.grad_fn if isinstance(loss, Tensor) else None
-    if node is None or not node.name().startswith("NllLoss") or getattr(node, "_saved_reduction", None) != 1:
-        return None
-    before = node.next_functions[0][0]
-    shapes = [tuple(into.shape) for into in getattr(before, "_input_metadata", ())]
-    return shapes[0][min(1, len(shapes[0]) - 1)] if shapes and shapes[0] else None

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from zth_helpers.monitor.core import PASSIVE, Monitor
+from zth_helpers.monitor.columns import PASSIVE
+from zth_helpers.monitor.core import Monitor
 from zth_helpers.monitor.findings import SEVERITIES, Alarm, Finding, Findings
 from zth_helpers.monitor.rules import RULES, Thresholds, first_loss, owner
 
