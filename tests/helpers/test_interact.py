@@ -158,9 +158,11 @@ def test_logits_to_loss():
     loss = F.cross_entropy(z[None], torch.tensor([3])).item()
     assert it.data["target"] == 3 and f"loss {loss:.3f}" in str(it)
     assert bars(it, 1) == pytest.approx(F.softmax(z.double(), 0).tolist())
-    for bad in (z[:5], z[None]):
+    for target in (0, V - 1):  # the dot is a character as any other
+        assert interact.logits_to_loss(z, target, VOCAB).data["target"] == target
+    for bad, target in ((z[:5], 3), (z[None], 3), (z, -1), (z, V)):
         with pytest.raises(ValueError, match="one example's logits"):
-            interact.logits_to_loss(bad, 3, VOCAB)
+            interact.logits_to_loss(bad, target, VOCAB)
 
 
 def test_letters_and_next_sees_the_last_three():

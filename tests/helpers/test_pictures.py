@@ -1,4 +1,4 @@
-"""Every figure as a picture, against the picture that was looked at: sizes, widths, colours, places.
+"""Every figure and every explorable's still, against the picture that was looked at: widths, colours, places.
 
 The tests of single figures say what must be drawn. This one sees the rest: a font, a width, a margin. After a
 change that is meant, draw the pictures anew, look at them, and commit them:
@@ -16,6 +16,7 @@ import matplotlib
 import pytest
 import torch
 
+from tests.helpers.gallery import GALLERY
 from tests.helpers.test_plots_data import VOCAB, counts
 from tests.helpers.test_plots_sweeps import TRIALS
 from tests.helpers.test_plots_training import trained
@@ -101,6 +102,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "winners_again": lambda: plots.winners_again(TRIALS),
     "you_are_here": lambda: plots.you_are_here(4),
 }
+STILLS = {f"{module}-still": lambda make=make: make().still for module, make in GALLERY.items()}
 
 
 @pytest.mark.skipif(
@@ -109,11 +111,11 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 @pytest.mark.mpl_image_compare(
     baseline_dir="pictures", style="default", savefig_kwargs={"dpi": 60}, tolerance=0.4, deterministic=True
 )
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", PICTURES | STILLS)
 def test_picture(name, request):
     if not (request.config.getoption("mpl") or request.config.getoption("mpl_generate_path")):
         pytest.skip("pictures are compared with --mpl, as `make test` does")
-    return PICTURES[name]()
+    return (PICTURES | STILLS)[name]()
 
 
 def test_every_figure_has_its_picture():

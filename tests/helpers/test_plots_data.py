@@ -181,6 +181,7 @@ def test_a_figure_is_a_picture_with_title_and_axes_that_reads_as_text(name):
     assert bundle["image/png"].startswith(b"\x89PNG") and bundle["image/png"] == FIGURES[name]().png()
     image = matplotlib.image.imread(io.BytesIO(bundle["image/png"]))
     assert size["image/png"]["width"] * 2 == image.shape[1]  # sharp on a screen of twice the pixels
+    assert fig.dpi == FIGURES[name]().dpi, "the figure itself is left as it was"
     assert image.shape[0] > 100 and image.shape[1] > 300 and image.std() > 0.02
     assert all(ax.get_title() and ax.get_xlabel() for ax in fig.axes)
     assert any(ax.get_ylabel() for ax in fig.axes) or name == "activation_functions"
@@ -217,6 +218,8 @@ def test_the_words_of_a_heat_map_stand_out_from_their_cells():
     ax = plots.bigram_heatmap(counts(), VOCAB).axes[0]
     (image,) = ax.images
     N, shades = counts(), image.cmap(image.norm(counts().numpy()))
+    # The colour goes with the root of the count, so that rare pairs show.
+    assert (image.norm([1, 4, 9]) * image.norm.vmax**0.5).tolist() == pytest.approx([1, 2, 3])
     for text in ax.texts:
         j, i = (round(place) for place in text.get_position())
         assert contrast(shades[i, j, :3], text.get_color()) > (4.5 if N[i, j] else 1.5), text.get_text()
