@@ -251,6 +251,7 @@ def test_batch_norm_still_is_batch_norm():
     before, after = it.still.axes[0].collections[:2]
     assert before.get_offsets()[:, 0].tolist() == x.tolist() == it.data["values"]
     assert after.get_offsets()[:, 0].tolist() == pytest.approx(((x - x.mean()) / x.std()).tolist())
+    assert interact.batch_norm(x[:2]).data["values"] == [1.0, 2.0]  # two are enough for a deviation
     for bad, why in (
         (torch.zeros(3, 2), "shape"),
         (torch.ones(1), "shape"),

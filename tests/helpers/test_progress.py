@@ -90,6 +90,14 @@ def test_progress(course, capsys, monkeypatch):
     assert judged == ["forward_difference"] and "1 of 6" not in said
 
 
+def test_an_error_in_the_cell_of_a_right_answer_does_not_make_it_wrong(course, capsys, monkeypatch):
+    broken = "1 / 0\ndef gradient(a, b, c):\n    return 1, 2, 3"
+    answer(course, nudge=NUDGE + "\nprint(nudge(0, 0, 0))", gradient=broken)
+    said, _ = ran(course, capsys, monkeypatch)
+    assert "✓ The gradient by nudging: right" in said and "01_micrograd: 1 of 6 solved" in said
+    assert "gradient_by_hand: wrong, ZeroDivisionError" in said
+
+
 def test_an_endless_loop_costs_its_own_exercise_alone(course, capsys, monkeypatch):
     monkeypatch.setattr(module, "SECONDS", 5)
     gradient = "import time\nwhile True:\n    time.sleep(0.01)\ndef gradient(a, b, c):\n    return 1, 2, 3"
