@@ -62,3 +62,30 @@ def test_without_a_renderer_graphs_are_said_to_be_text(monkeypatch):
     monkeypatch.setattr(graph, "find_renderer", lambda: "text")
     fine, _, remedy = doctor.renderer()
     assert not fine and "pygraphviz" in remedy
+
+
+def test_one_line_says_which_list_of_names_is_used(monkeypatch, capsys):
+    from zth_helpers import name_lists
+
+    asked = []
+
+    def offline(timeout):
+        asked.append(timeout)
+        raise ConnectionError("the lecture's list of names cannot be fetched: no network\nTry again.")
+
+    monkeypatch.setattr(name_lists, "lecture_list", offline)
+    monkeypatch.setattr(name_lists, "fetched", lambda: None)
+    monkeypatch.delenv("ZTH_NAMES", raising=False)
+    assert doctor.say_names() == 0 and len(asked) == 1 and asked[0] <= 5, "the start is not held up"
+    said = capsys.readouterr().out
+    assert "22,527 names from the course's own list" in said
+    assert said.count("\n") == 1 and said.endswith("cannot be fetched: no network\n")
+
+    monkeypatch.setenv("ZTH_NAMES", "shipped")  # who has chosen is not made to wait
+    assert doctor.say_names() == 0 and len(asked) == 1
+    assert capsys.readouterr().out.count("\n") == 1
+
+    monkeypatch.setenv("ZTH_NAMES", "/nowhere/names.txt")
+    assert doctor.say_names() == 1
+    wrong = capsys.readouterr()
+    assert wrong.out == "" and wrong.err.startswith("✗ ") and "/nowhere/names.txt" in wrong.err
