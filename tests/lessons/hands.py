@@ -23,10 +23,9 @@ import pytest
 import torch
 
 from tools import lesson
-from zth_helpers import load_names
+from zth_helpers import load_names, settings
 from zth_helpers.course import interrupts
 from zth_helpers.plots import Figure
-from zth_helpers.settings import progress as real_progress
 
 ELEMENTS = """hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium
 aluminium silicon phosphorus sulfur chlorine argon potassium calcium scandium titanium vanadium chromium
@@ -40,7 +39,7 @@ GREEK = """αγγελική αθηνά αικατερίνη αλέξανδρος
 SHORT = ["".join(pair) for pair in itertools.product("abcdefghijklmn", repeat=2)][:190] + list("abcdefghij")
 # Every tenth name of the course's own list: most of a lesson's time goes into losses over all of them.
 TENTH = list(load_names("shipped"))[::10]
-real_run = subprocess.run
+real_run, real_progress, real_device = subprocess.run, settings.progress, settings.device
 LISTS = {"greek": GREEK, "elements": ELEMENTS, "short": SHORT}
 
 
@@ -121,6 +120,7 @@ def run_here(command: list[str], **options: Any) -> subprocess.CompletedProcess:
         contextlib.redirect_stderr(io.StringIO()),
     ):
         patch.setattr(sys, "argv", command[2:])
+        patch.setattr(settings, "device", real_device)  # another process would not see a test's pretended one
         code = importlib.import_module(command[2]).main()
     signal.signal(signal.SIGTERM, on_sigterm)
     return subprocess.CompletedProcess(command, code, printed.getvalue())
@@ -138,10 +138,10 @@ def bench(monkeypatch, tmp_path: Path, words: list[str] | str = TENTH, shrink: i
         path.write_text("\n".join(words) + "\n", encoding="utf-8")
         words = str(path)
     state, threads, generator = torch.get_rng_state(), torch.get_num_threads(), random.getstate()
-    settings = {"ZTH_NAMES": words, "ZTH_SHRINK": str(shrink), "ZTH_QUIET": "1"}
+    variables = {"ZTH_NAMES": words, "ZTH_SHRINK": str(shrink), "ZTH_QUIET": "1"}
     folder = os.getcwd()
     with monkeypatch.context() as patch, warnings.catch_warnings():
-        for name, value in settings.items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         patch.setattr(Figure, "png", lambda self, scale=2: b"")  # what is drawn is compared elsewhere
         patch.setattr(subprocess, "run", run_here)
