@@ -18,7 +18,7 @@ os.environ["ZTH_QUIET"] = "1"
 os.environ["ZTH_NAMES"] = "shipped"
 for name in ("ZTH_FULL", "ZTH_SHRINK", "ZTH_LEDGER"):
     os.environ.pop(name, None)
-# Tests run beside each other: with threads of its own in each, torch waits for the others' most of the time.
+# Several test processes share the cores. With several threads of torch in each, the threads mostly wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REL_TOL = 2e-5  # below a change in the fifth digit; results agree to 7 across machines

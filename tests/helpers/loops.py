@@ -16,8 +16,8 @@ def net(act=nn.Tanh):
     return nn.Sequential(nn.Linear(4, 8), act(), nn.Linear(8, 3))
 
 
-def deep_net(act=nn.Tanh):
-    return nn.Sequential(nn.Linear(6, 16), act(), nn.Linear(16, 16), act(), nn.Linear(16, 4))
+def deep_net():
+    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
 
 
 def one_step(model, optimizer, *more):
@@ -31,8 +31,17 @@ def one_step(model, optimizer, *more):
     return loss
 
 
-def train(model, optimizer, steps=30, every=5, step=True, watch=None, scaler=None, lr=None):
-    mon = Monitor(watch or model, optimizer=optimizer, scaler=scaler, every=every)
+def scaled_step(loss, optimizer, scaler, mon):
+    """Backward and update as torch's recipe for mixed precision has them."""
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    mon.step(loss)
+
+
+def train(model, optimizer, steps=30, every=5, step=True, lr=None):
+    mon = Monitor(model, optimizer=optimizer, every=every)
     for _ in range(steps):
         mon.step(one_step(model, optimizer if step else None), lr=lr)
     return mon
@@ -51,13 +60,6 @@ def run(model, mon, *inputs, steps=1, loss_of=None):
         loss.backward()
         mon.step(loss, lr=0.1)
     return out
-
-
-def columns(mon, *fields):
-    """{layer: values of its last sample}."""
-    at = dict(outputs=mon.outputs, gradients=mon.gradients)
-    get = [getattr(at[f.split(".")[0]], f.split(".")[1])[-1] for f in fields]
-    return {name: [float(values[i]) for values in get] for i, name in enumerate(mon.layer_names)}
 
 
 def hooks_of(model):

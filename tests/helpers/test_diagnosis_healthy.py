@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.helpers.loops import GPT, deep_net, found, train
+from tests.helpers.loops import GPT, deep_net, found, scaled_step, train
 from zth_helpers import Monitor, diagnose
 
 
@@ -214,9 +214,7 @@ def healthy(kind: str) -> tuple[Monitor, int | None]:
         x = torch.randn(32, 6)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x)
-        loss = F.cross_entropy(out.float(), x[:, :4].argmax(1))
-        optimizer.zero_grad(), scaler.scale(loss).backward(), scaler.step(optimizer), scaler.update()
-        mon.step(loss)
+        scaled_step(F.cross_entropy(out.float(), x[:, :4].argmax(1)), optimizer, scaler, mon)
     return mon, 4
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.helpers.loops import deep_net, found, one_step, train
+from tests.helpers.loops import deep_net, found, one_step, scaled_step, train
 from zth_helpers import Monitor, diagnose
 
 
@@ -214,12 +214,7 @@ def test_first_steps_that_the_scaler_leaves_out_are_no_finding():
     mon = Monitor(model, optimizer=optimizer, scaler=scaler, every=100)
     for _ in range(50):
         x = torch.randn(32, 6)
-        loss = 100 * F.cross_entropy(model(x), x[:, :4].argmax(1))
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        mon.step(loss)
+        scaled_step(100 * F.cross_entropy(model(x), x[:, :4].argmax(1)), optimizer, scaler, mon)
     assert mon.update_data.tolist() == [[0.0] * 6] and mon.update_rates.tolist() == [0]
     assert not found(mon)
 
@@ -259,7 +254,7 @@ def test_a_parameter_that_is_absent_at_some_steps_switches_no_check_off(lr, word
     assert len(ratio) == 1 and ratio[0].remedy.startswith(word)
 
 
-# -- the first loss of any loop ------------------------------------------------------------------------------
+# -- the first loss of any loop ---------------------------------------------------------------------------
 
 
 def first_losses(loss_of, scale=30.0) -> list[str]:

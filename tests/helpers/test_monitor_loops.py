@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tests.helpers.loops import assert_pair, at, net, pair
+from tests.helpers.loops import assert_pair, at, net, pair, scaled_step
 from zth_helpers import Monitor, diagnose
 from zth_helpers.monitor.modules import MAX_PASSES
 
-# -- one pass, one row ---------------------------------------------------------------------------------
+# -- one pass, one row ------------------------------------------------------------------------------------
 
 
 def test_two_passes_and_one_backward_show_the_last_pass():
@@ -143,7 +143,7 @@ def test_a_gradient_penalty_counts_through_its_own_backward():
     assert np.isfinite(at(mon, "0")["grad"]) and np.isfinite(mon.grad_data[0, 0])
 
 
-# -- checkpointing -------------------------------------------------------------------------------------
+# -- checkpointing ----------------------------------------------------------------------------------------
 
 
 class Checkpointed(nn.Module):
@@ -197,16 +197,7 @@ def test_a_whole_model_under_checkpointing(reentrant):
     assert_pair(mon, "0", h, g)
 
 
-# -- GradScaler ----------------------------------------------------------------------------------------
-
-
-def scaled_step(model, optimizer, scaler, mon, x):
-    optimizer.zero_grad()
-    loss = model(x).square().mean()
-    scaler.scale(loss).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    mon.step(loss)
+# -- GradScaler -------------------------------------------------------------------------------------------
 
 
 def test_gradients_are_in_the_units_of_p_grad():
@@ -215,7 +206,7 @@ def test_gradients_are_in_the_units_of_p_grad():
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     mon = Monitor(model, optimizer=optimizer, scaler=scaler, every=1)
-    scaled_step(model, optimizer, scaler, mon, x)
+    scaled_step(model(x).square().mean(), optimizer, scaler, mon)
     assert_pair(mon, "0", h, g)
     assert 0 < mon.update_data[0, 0] < 1
 
@@ -227,7 +218,7 @@ def test_a_step_that_the_scaler_skips_is_no_error_and_no_update():
     mon = Monitor(model, optimizer=optimizer, scaler=scaler, every=1)
     model[2].weight.data *= 1e4  # so that the scaled gradients overflow
     before = model[0].weight.clone()
-    scaled_step(model, optimizer, scaler, mon, x)
+    scaled_step(model(x).square().mean(), optimizer, scaler, mon)
     assert torch.equal(before, model[0].weight)
     assert mon.update_data.tolist() == [[0.0] * 4] and mon.nonfinite_first is None
 
@@ -247,7 +238,7 @@ def test_a_step_that_the_scaler_takes_notes_what_is_not_finite():
     assert scaler.get_scale() == 1 and mon.nonfinite_first == (0, "2")
 
 
-# -- micro-batches -------------------------------------------------------------------------------------
+# -- micro-batches ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("every", [1, 10, 100])
@@ -271,7 +262,7 @@ def test_an_update_of_four_micro_batches_is_seen_whole(every):
         np.testing.assert_allclose(ratios, true[int(step)], rtol=1e-4)
 
 
-# -- the true update -----------------------------------------------------------------------------------
+# -- the true update --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

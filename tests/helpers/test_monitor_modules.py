@@ -9,9 +9,16 @@ import torch.multiprocessing
 import torch.nn.functional as F
 from torch import nn
 
-from tests.helpers.loops import GPT, columns, net, run
+from tests.helpers.loops import GPT, net, run
 from zth_helpers.layers import Linear, Tanh
 from zth_helpers.monitor import Monitor
+
+
+def columns(mon, *fields):
+    """{layer: values of its last sample}."""
+    at = dict(outputs=mon.outputs, gradients=mon.gradients)
+    get = [getattr(at[f.split(".")[0]], f.split(".")[1])[-1] for f in fields]
+    return {name: [float(values[i]) for values in get] for i, name in enumerate(mon.layer_names)}
 
 
 def test_a_module_shows_the_same_numbers_as_plain_layers():

@@ -102,7 +102,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "winners_again": lambda: plots.winners_again(TRIALS),
     "you_are_here": lambda: plots.you_are_here(4),
 }
-STILLS = {f"{module}-still": lambda make=make: make().still for module, make in GALLERY.items()}
+PICTURES |= {f"{module}-still": lambda make=make: make().still for module, make in GALLERY.items()}
 
 
 @pytest.mark.skipif(
@@ -111,11 +111,11 @@ STILLS = {f"{module}-still": lambda make=make: make().still for module, make in 
 @pytest.mark.mpl_image_compare(
     baseline_dir="pictures", style="default", savefig_kwargs={"dpi": 60}, tolerance=0.4, deterministic=True
 )
-@pytest.mark.parametrize("name", PICTURES | STILLS)
+@pytest.mark.parametrize("name", PICTURES)
 def test_picture(name, request):
     if not (request.config.getoption("mpl") or request.config.getoption("mpl_generate_path")):
         pytest.skip("pictures are compared with --mpl, as `make test` does")
-    return (PICTURES | STILLS)[name]()
+    return PICTURES[name]()
 
 
 def test_every_figure_has_its_picture():
