@@ -35,17 +35,57 @@ def test_a_monitor_can_be_pickled_and_reads_as_before(mon):
     copied.close()
 
 
-def test_as_plain_python_and_as_lines_of_json(mon, tmp_path):
+def same(plain, values: np.ndarray) -> bool:
+    """Are these lists the numbers of the array, with None for what is not finite?"""
+    got = np.array(plain, dtype=float)
+    return got.shape == values.shape and np.array_equal(
+        got, np.where(np.isfinite(values), values, np.nan), equal_nan=True
+    )
+
+
+def test_as_plain_python(mon):
+    mon._losses["loss"][3], mon.grad_data[1, 2], mon.nonfinite_first = np.inf, -np.inf, (3, "2")
     data = json.loads(json.dumps(to_dict(mon), allow_nan=False))
-    assert data["steps"] == [0, 5, 10] and data["layers"] == mon.layer_names
-    assert data["outputs"]["std"][1][0] == pytest.approx(mon.outputs.std[1, 0])
-    assert data["outputs"]["saturated"][0][0] is None  # no such thing for a Linear
+    assert data["layers"] == mon.layer_names and data["kinds"] == mon.layer_kinds
+    assert data["parameters"] == mon.parameter_names and data["skipped"] == {}
+    assert data["steps"] == data["update_steps"] == [0, 5, 10] and data["loss_steps"] == list(range(12))
+    assert same(data["grad_data"], mon.grad_data) and same(data["update_data"], mon.update_data)
+    assert same(data["losses"], mon.losses) and data["losses"][3] is None
+    assert data["nonfinite_first"] == [3, "2"] and data["grad_data"][1][2] is None
+    for key, seen in (("outputs", mon.outputs), ("gradients", mon.gradients)):
+        assert list(data[key]) == ["mean", "std", "saturated", "dead", "nonfinite", "lo", "hi"]
+        assert all(same(data[key][name], getattr(seen, name)) for name in data[key])
+
+
+def test_as_lines_of_json(tmp_path):
+    """A line a sample; an update ratio and a loss where there is one of that step; no nan, no inf."""
+    model = torch.nn.ModuleDict({"é": deep_net()})
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    mon = Monitor(model, optimizer=optimizer, every=2)
+    for i in range(7):
+        loss = model["é"](torch.randn(8, 6)).square().mean()
+        optimizer.zero_grad(), loss.backward()
+        if i != 2:  # its update comes a step later
+            optimizer.step()
+        mon.step(loss)
+    updates = dict(zip(mon.update_steps.tolist(), mon.update_data))
+    assert list(updates) == [0, 3, 4, 6]
+    mon._losses["loss"][4] = np.nan
     to_json_lines(mon, tmp_path / "run.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 5, 10]
-    assert lines[2]["outputs.std/1"] == pytest.approx(mon.outputs.std[2, 1])
-    assert lines[2]["update_data/0.weight"] == pytest.approx(mon.update_data[2, 0])
-    assert lines[0]["loss"] == pytest.approx(mon.losses[0])
+    text = (tmp_path / "run.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert "é.0" in text and text.endswith("\n") and [line["step"] for line in lines] == [0, 2, 4, 6]
+    assert [line.get("loss") for line in lines] == [*mon.losses[[0, 2]].tolist(), None, mon.losses[6]]
+    for row, line in enumerate(lines):
+        expected = {"step": row * 2} | ({"loss": float(mon.losses[row * 2])} if row != 2 else {})
+        for key, seen in (("outputs", mon.outputs), ("gradients", mon.gradients)):
+            for name in seen.names:
+                values = getattr(seen, name)[row]
+                expected |= {f"{key}.{name}/{n}": float(v) for n, v in zip(mon.layer_names, values)}
+        expected |= {f"grad_data/{n}": float(v) for n, v in zip(mon.parameter_names, mon.grad_data[row])}
+        ratios = updates.get(row * 2, [])
+        expected |= {f"update_data/{n}": float(v) for n, v in zip(mon.parameter_names, ratios)}
+        assert line == {tag: value for tag, value in expected.items() if np.isfinite(value)}
 
 
 def test_a_monitor_that_an_older_version_has_saved():
@@ -82,11 +122,19 @@ def test_samples_go_to_a_writer_as_they_come():
 
     model, writer = deep_net(), Writer()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    mon = Monitor(model, optimizer=optimizer, every=2)
+    mon, calls = Monitor(model, optimizer=optimizer, every=2), []
+
+    def train(steps):
+        for _ in range(steps):
+            loss = model(torch.randn(8, 6)).square().mean()
+            optimizer.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
+
     write_to(mon, tensorboard(writer))
-    for _ in range(3):
-        loss = model(torch.randn(8, 6)).square().mean()
-        optimizer.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
+    train(3)
     values = {(tag, step): value for tag, value, step in writer.rows}
     assert {step for _, step in values} == {0, 2} and len(values) == len(writer.rows)
+    write_to(mon, lambda values, step: calls.append((step, values)))  # from now on
+    train(3)
+    assert [step for step, _ in calls] == [4] and calls[0][1]["loss"] == pytest.approx(mon.losses[4])
+    assert {step for _, _, step in writer.rows} == {0, 2, 4}
     assert values["gradients.std/2", 2] == pytest.approx(mon.gradients.std[1, 2])
