@@ -323,5 +323,6 @@ def test_stop_on_is_for_what_is_as_bad_or_worse():
     with pytest.raises(Alarm, match="saturated") as caught:
         record.after_sample[0](record)
     assert [finding.what for finding in caught.value.findings] == ["saturated outputs"]
+    assert str(caught.value) == f"the Monitor found\n{caught.value.findings}"
     with pytest.raises(ValueError, match="severity='bad'"):
         stop_on(record, "bad")

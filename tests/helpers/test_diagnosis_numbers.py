@@ -506,6 +506,7 @@ def test_an_optimizer_that_never_steps(steps, found):
     what = "the parameters move, and not by this optimizer's step():"
     remedy = "for update ratios, give the Monitor the optimizer whose step() your loop calls"
     measured = "0 steps in 10 calls of mon.step"
+    mon.moved[2:] = False
     assert diagnose(mon) == [Finding("note", "", what, measured, "one each", remedy, **ALWAYS)] * found
     mon.moved[1:] = False  # the first sample has nothing to compare with
     what, remedy = "the optimizer never steps:", "call optimizer.step() between backward and zero_grad"
@@ -548,7 +549,7 @@ def test_parameters_that_stay_as_they_are():
     assert diagnose(mon) == [Finding("error", "2.bias", what, measured, "a change", remedy, **ALWAYS)]
     mon.trainable[3] = False  # frozen on purpose
     assert [f.measured[:1] for f in diagnose(mon)] == ["1"]
-    mon.moved[4, 4] = True  # it has moved once
+    mon.moved[1, 4] = True  # it has moved once
     assert diagnose(mon) == []
     mon.moved[1:] = False  # all of them: of the whole network
     assert [(f.layer, f.measured[:1]) for f in diagnose(mon)] == [("", "6")]
@@ -634,11 +635,11 @@ def test_a_layer_that_was_bypassed():
 
 def test_a_layer_that_runs_between_the_samples():
     mon = unused(healthy(), 2, "2")
-    mon.moved[4, 3] = True  # its bias has changed
+    mon.moved[1, 3] = True  # its bias has changed
     remedy = "give another every=, such as one more, so that samples come at steps that use it"
     expected = Finding("note", "2", "runs at other steps", "0 calls", "some calls", remedy, **ALWAYS)
     assert diagnose(mon) == [expected]
-    mon.moved[4, 3], mon.moved[0, 3] = False, True  # at the first sample there is nothing to compare with
+    mon.moved[1, 3], mon.moved[0, 3] = False, True  # at the first sample there is nothing to compare with
     assert [f.what for f in diagnose(mon)] == ["never ran"]
 
 
