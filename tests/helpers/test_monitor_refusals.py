@@ -117,6 +117,7 @@ def test_whatever_a_hook_meets_never_reaches_the_users_call(monkeypatch):
     loss.backward()
     mon.step(loss)
     assert mon.skipped["0"] == "ZeroDivisionError: division by zero"
+    assert len(mon.steps) == 0 and mon.losses.tolist() == [loss.item()]  # nothing was seen, and no error
 
 
 # Older compilers neither say that they want a full graph nor let a hook give its reason for breaking one.

@@ -225,3 +225,125 @@ def test_a_copy_reads_in_all_as_the_original():
             values = (getattr(getattr(m, name), field) for m in (copied, mon))
             np.testing.assert_array_equal(*values, err_msg=f"{name}.{field}")
     assert copied.closed and not mon.closed and copied.after_sample == []
+
+
+def test_a_step_without_gradients_in_a_run_that_had_some_is_recorded_without():
+    model = deep_net()
+    mon = Monitor(model, every=1)
+    mon.step(one_step(model, None))
+    loss = one_step(model, None)
+    model.zero_grad()
+    mon.step(loss)
+    assert np.isfinite(mon.grad_data[0]).all() and np.isnan(mon.grad_data[1]).all()
+    assert np.isfinite(mon.outputs.std).all()
+
+
+def test_a_model_of_which_nothing_can_be_read_shows_its_parameters():
+    class Turn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.angle = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x * torch.exp(1j * self.angle)
+
+    model = Turn()
+    mon = Monitor(model, every=1)
+    for _ in range(2):
+        loss = model(torch.ones(2, 3)).real.square().sum()
+        loss.backward()
+        mon.step(loss, lr=0.1)
+    assert mon.steps.tolist() == [0, 1] and mon.skipped == {"Turn": "complex numbers"}
+    assert np.isnan(mon.outputs.mean).all() and np.isfinite(mon.grad_data).all()
+
+
+def test_plain_layers_gradients_are_in_the_units_of_p_grad():
+    layer, x = Linear(4, 3), torch.randn(8, 4)
+    layer.weight.requires_grad = True
+    optimizer = torch.optim.SGD([layer.weight], 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    mon = Monitor([layer], optimizer=optimizer, scaler=scaler, every=1)
+    loss = layer(x).square().mean()
+    mon.retain_grads()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    mon.step(loss)
+    expected = 2 * layer.out.detach() / layer.out.numel()
+    assert mon.gradients.std[0, 0] == pytest.approx(expected.std().item(), rel=1e-5)
+
+
+def test_large_outputs_have_no_histogram_either_where_none_is_wanted():
+    model = nn.Sequential(nn.Linear(6, 3000), nn.Tanh(), nn.Linear(3000, 4))  # 96,000 values: reduced at once
+    mon = trained(3, model=model, every=1, histograms_every=2)
+    assert mon.outputs.hist.sum(2).tolist() == [[96_000, 96_000, 128], [0, 0, 0], [96_000, 96_000, 128]]
+    assert mon.gradients.hist.sum(2).tolist() == mon.outputs.hist.sum(2).tolist()
+
+
+def test_the_number_of_classes_is_that_of_the_first_loss():
+    model, x = deep_net(), torch.randn(8, 6)
+    mon = Monitor(model, every=1)
+    known = []
+    for first in (True, False):
+        out = model(x)
+        loss = nn.functional.cross_entropy(out if first else out[:, :2], torch.zeros(8).long())
+        loss.backward()
+        mon.step(loss)
+        known.append(mon.classes)
+    assert known in ([4, 4], [None, None])  # an older torch does not tell
+
+
+def test_learning_rates_of_several_groups_and_of_none():
+    model = net()
+    groups = [{"params": [model[0].weight], "lr": 0.3}, {"params": [model[0].bias, *model[2].parameters()]}]
+    mon = Monitor(model, optimizer=(optimizer := torch.optim.SGD(groups, 0.01)), every=1)
+    assert mon.learning_rates == [0.3, 0.01] and mon.optimizer_steps == 0
+    loss = model(torch.randn(8, 4)).square().mean()
+    loss.backward(), optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.001  # a schedule, after the step: the rate of the update was 0.3
+    mon.step(loss)
+    assert mon.update_rates.tolist() == [0.3] and mon.learning_rates == [0.001, 0.01]
+
+    class Own(torch.optim.Optimizer):
+        """It has no learning rate."""
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p -= 0.1 * p.grad
+
+    model = net()
+    mon = Monitor(model, optimizer=(own := Own(model.parameters(), {})), every=1)
+    loss = model(torch.randn(8, 4)).square().mean()
+    loss.backward(), own.step(), mon.step(loss)
+    assert mon.learning_rates == [] and np.isnan(mon.update_rates).all() and (mon.update_data > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("only", "layers", "parameters"),
+    [
+        ("0", ["0"], ["0.weight", "0.bias"]),
+        (["0"], ["0"], ["0.weight", "0.bias"]),
+        (["0", "2.bias"], ["0"], ["0.weight", "0.bias", "2.bias"]),
+        (["1", "*.weight"], ["1"], ["0.weight", "2.weight"]),
+        ("[02]", ["0", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
+        ((), ["0", "1", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
+    ],
+)
+def test_patterns_choose_what_is_watched(only, layers, parameters):
+    mon = Monitor(net(), only=only)
+    assert mon.layer_names == layers and mon.parameter_names == parameters
+
+
+def test_patterns_that_choose_nothing():
+    with pytest.raises(ValueError, match=r"no layer is named like 2\.\*: there are 0, 1, 2"):
+        Monitor(net(), only="2.*")
+    with pytest.raises(ValueError, match=r"no layer is named like x or y: there are 0 Linear, 1 Tanh"):
+        Monitor([Linear(2, 2), Tanh()], only=["x", "y"])
+    with pytest.raises(
+        ValueError, match="only=1 leaves no parameters to follow: name a layer that has"
+    ):
+        Monitor(net(), only="1")
+    chosen = Monitor([Linear(2, 2, bias=False), Linear(2, 2)], only="0 Linear")
+    assert chosen.layer_names == ["0 Linear"] and chosen.parameter_names == ["0 Linear weight"]

@@ -59,7 +59,8 @@ class Monitor:
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
         cost a fifth of a sample; by default as `every`. histograms_every: the same for the histograms, which
         cost as much; by default as `every`, and a sample without them has counts of 0.
-    only: shell patterns of the layers and parameters to watch by name, such as "blocks.0.*"; default all.
+    only: shell patterns of the layers and parameters to watch by name, such as "blocks.0.*"; a layer brings
+        its parameters along. By default all.
     scaler: a torch.amp.GradScaler; gradients of outputs are then in the units of p.grad.
     method: "norm" for ratios of norms; "std" for the lecture's, which are infinite for a constant parameter.
 
@@ -136,7 +137,11 @@ class Monitor:
         given = found if parameters is None else list(parameters)
         followed = list({id(p): p for p in given}.values())
         if parameters is None:
-            followed = [p for p in followed if self._wanted(names.get(id(p), ""))]
+            followed = [p for p in followed if self._follows(names.get(id(p), ""))]
+        if given and not followed:
+            raise ValueError(
+                f"only={' or '.join(self._only)} leaves no parameters to follow: name a layer that has some"
+            )
         if not followed or not all(isinstance(p, Tensor) for p in followed):
             raise ValueError("no parameters to follow: give a list of tensors, Monitor(layers, parameters)")
         self._parameters = ParameterWatch(followed, names, method, self._skip)
@@ -191,6 +196,11 @@ class Monitor:
             return True
         self._passed_over.append(name)
         return False
+
+    def _follows(self, parameter: str) -> bool:
+        """By its own name, or by that of a layer that is watched."""
+        its_layer = (parameter.startswith((f"{layer}.", f"{layer} ")) for layer in self._columns.kinds)
+        return any(its_layer) or self._wanted(parameter)
 
     @property
     def _skip(self) -> Callable[[str, str], None]:
