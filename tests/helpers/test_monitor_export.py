@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.helpers.loops import deep_net, found, train
 from zth_helpers import Monitor, diagnose, plots
@@ -21,12 +22,42 @@ def mon():
     return train(model, torch.optim.SGD(model.parameters(), 0.1), steps=12)
 
 
-def test_a_monitor_can_be_pickled_and_reads_as_before(mon):
+READ = """every histograms_every interval steps calls units grad_data moved losses loss_steps weight_steps
+update_data update_steps update_rates layer_names layer_kinds without_gradients output_layers networks
+parameter_names parameter_shapes parameter_dtypes trainable nonfinite_first classes skipped
+optimizer_steps not_in_optimizer learning_rates""".split()
+STATISTICS = "outputs gradients parameter_grads".split()
+
+
+def test_a_copy_reads_in_all_as_the_original():
+    body, head = deep_net(), nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    both = nn.ModuleDict({"body": body, "head": head})
+    optimizer = torch.optim.SGD([*body.parameters(), head[0].weight], 0.1)
+    mon = Monitor(both, optimizer=optimizer, every=2, histograms_every=4)
+    for _ in range(12):
+        with torch.no_grad():
+            body(torch.randn(3, 6))
+        loss = nn.functional.cross_entropy(head(body(torch.randn(8, 6))), torch.arange(8) % 4)
+        both.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
+    assert (
+        mon.classes in (4, None)
+        and mon.not_in_optimizer == ["head.0.bias"]
+        and mon.output_layers == ["head.1"]
+    )
     copied = pickle.loads(pickle.dumps(mon))
-    for field in ("mean", "std", "saturated", "hist", "edges"):
-        np.testing.assert_array_equal(getattr(copied.outputs, field), getattr(mon.outputs, field))
-    np.testing.assert_array_equal(copied.update_data, mon.update_data)
-    assert copied.layer_names == mon.layer_names and copied.parameter_names == mon.parameter_names
+    public = {name for name, value in vars(Monitor).items() if isinstance(value, property)}
+    assert {name for name in public if not name.startswith("_")} <= {*READ, *STATISTICS}
+    for name in READ:
+        np.testing.assert_equal(getattr(copied, name), getattr(mon, name), err_msg=name)
+    for name in STATISTICS:
+        for field in (*mon.outputs.names, "hist", "edges"):
+            values = (getattr(getattr(m, name), field) for m in (copied, mon))
+            np.testing.assert_array_equal(*values, err_msg=f"{name}.{field}")
+    assert copied.closed and not mon.closed and copied.after_sample == []
+
+
+def test_a_copy_is_shown_and_diagnosed_as_the_original(mon):
+    copied = pickle.loads(pickle.dumps(mon))
     assert repr(copied) == repr(mon) and str(diagnose(copied, None)) == str(diagnose(mon, None))
     assert str(plots.dashboard(copied)) == str(plots.dashboard(mon))
     assert pickle.loads(pickle.dumps(diagnose(mon, None))) == diagnose(mon, None)

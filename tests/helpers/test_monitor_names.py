@@ -42,15 +42,31 @@ def test_a_plain_layer_that_is_listed_twice_keeps_its_first_name():
     assert mon.parameter_names == ["0 Linear weight", "0 Linear bias"]
 
 
-def test_only_some_layers_and_parameters():
-    model = nn.Sequential(net(), net())
-    mon = Monitor(model[0], only=("0*", "2.bias"), every=1)
-    loss = model[0](torch.randn(8, 4)).square().mean()
-    loss.backward()
-    mon.step(loss)
-    assert mon.layer_names == ["0"] and mon.parameter_names == ["0.weight", "0.bias", "2.bias"]
-    with pytest.raises(ValueError, match=r"no layer is named like head\*: there are 0, 1, 2"):
-        Monitor(net(), only="head*")
+@pytest.mark.parametrize(
+    ("only", "layers", "parameters"),
+    [
+        ("0", ["0"], ["0.weight", "0.bias"]),
+        (["0"], ["0"], ["0.weight", "0.bias"]),
+        (["0", "2.bias"], ["0"], ["0.weight", "0.bias", "2.bias"]),
+        (["1", "*.weight"], ["1"], ["0.weight", "2.weight"]),
+        ("[02]", ["0", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
+        ((), ["0", "1", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
+    ],
+)
+def test_patterns_choose_what_is_watched(only, layers, parameters):
+    mon = Monitor(net(), only=only)
+    assert mon.layer_names == layers and mon.parameter_names == parameters
+
+
+def test_patterns_that_choose_nothing():
+    with pytest.raises(ValueError, match=r"no layer is named like 2\.\*: there are 0, 1, 2"):
+        Monitor(net(), only="2.*")
+    with pytest.raises(ValueError, match=r"no layer is named like x or y: there are 0 Linear, 1 Tanh"):
+        Monitor([Linear(2, 2), Tanh()], only=["x", "y"])
+    with pytest.raises(ValueError, match="only=1 leaves no parameters to follow: name a layer that has"):
+        Monitor(net(), only="1")
+    chosen = Monitor([Linear(2, 2, bias=False), Linear(2, 2)], only="0 Linear")
+    assert chosen.layer_names == ["0 Linear"] and chosen.parameter_names == ["0 Linear weight"]
 
 
 def test_a_statistic_of_ones_own():

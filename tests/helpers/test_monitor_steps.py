@@ -1,16 +1,15 @@
-"""What a Monitor records at which step: samples, updates, weights, losses; and that a copy reads the same."""
+"""What a Monitor records at which step: samples, updates, weights, losses."""
 
 from __future__ import annotations
 
 import math
-import pickle
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.helpers.loops import deep_net, hooks_of, net, one_step
+from tests.helpers.loops import deep_net, net, one_step
 from zth_helpers import Monitor
 from zth_helpers.layers import Linear, Tanh
 
@@ -117,15 +116,6 @@ def test_an_update_is_copied_at_the_steps_that_need_it_and_no_other():
     assert mon.optimizer_steps == 8 and mon._parameters.before is None
 
 
-def test_hooks_are_there_at_the_steps_that_need_them_and_no_other():
-    model = deep_net()
-    mon, there = Monitor(model, every=3), []
-    for _ in range(7):
-        there.append(hooks_of(model))
-        mon.step(one_step(model, None))
-    assert there == [6, 0, 0, 6, 0, 0, 6]
-
-
 def test_a_broken_loss_calls_for_one_sample_more():
     """The step after it is looked at; when that names a layer, the rest of the run goes on as planned."""
     model = deep_net()
@@ -191,40 +181,6 @@ def test_the_record_before_the_first_step():
     assert mon.steps.tolist() == mon.losses.tolist() == mon.update_steps.tolist() == []
     assert mon.grad_data.shape == mon.update_data.shape == mon.moved.shape == (0, 4)
     assert mon.optimizer_steps is None and mon.learning_rates == [] and mon.not_in_optimizer == []
-
-
-READ = """every histograms_every interval steps calls units grad_data moved losses loss_steps weight_steps
-update_data update_steps update_rates layer_names layer_kinds without_gradients output_layers networks
-parameter_names parameter_shapes parameter_dtypes trainable nonfinite_first classes skipped
-optimizer_steps not_in_optimizer learning_rates""".split()
-STATISTICS = "outputs gradients parameter_grads".split()
-
-
-def test_a_copy_reads_in_all_as_the_original():
-    body, head = deep_net(), nn.Sequential(nn.Linear(4, 4), nn.Tanh())
-    both = nn.ModuleDict({"body": body, "head": head})
-    optimizer = torch.optim.SGD([*body.parameters(), head[0].weight], 0.1)
-    mon = Monitor(both, optimizer=optimizer, every=2, histograms_every=4)
-    for _ in range(12):
-        with torch.no_grad():
-            body(torch.randn(3, 6))
-        loss = nn.functional.cross_entropy(head(body(torch.randn(8, 6))), torch.arange(8) % 4)
-        both.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
-    assert (
-        mon.classes in (4, None)
-        and mon.not_in_optimizer == ["head.0.bias"]
-        and mon.output_layers == ["head.1"]
-    )
-    copied = pickle.loads(pickle.dumps(mon))
-    public = {name for name, value in vars(Monitor).items() if isinstance(value, property)}
-    assert {name for name in public if not name.startswith("_")} <= {*READ, *STATISTICS}
-    for name in READ:
-        np.testing.assert_equal(getattr(copied, name), getattr(mon, name), err_msg=name)
-    for name in STATISTICS:
-        for field in (*mon.outputs.names, "hist", "edges"):
-            values = (getattr(getattr(m, name), field) for m in (copied, mon))
-            np.testing.assert_array_equal(*values, err_msg=f"{name}.{field}")
-    assert copied.closed and not mon.closed and copied.after_sample == []
 
 
 def test_a_step_without_gradients_in_a_run_that_had_some_is_recorded_without():
@@ -318,32 +274,3 @@ def test_learning_rates_of_several_groups_and_of_none():
     loss = model(torch.randn(8, 4)).square().mean()
     loss.backward(), own.step(), mon.step(loss)
     assert mon.learning_rates == [] and np.isnan(mon.update_rates).all() and (mon.update_data > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("only", "layers", "parameters"),
-    [
-        ("0", ["0"], ["0.weight", "0.bias"]),
-        (["0"], ["0"], ["0.weight", "0.bias"]),
-        (["0", "2.bias"], ["0"], ["0.weight", "0.bias", "2.bias"]),
-        (["1", "*.weight"], ["1"], ["0.weight", "2.weight"]),
-        ("[02]", ["0", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
-        ((), ["0", "1", "2"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
-    ],
-)
-def test_patterns_choose_what_is_watched(only, layers, parameters):
-    mon = Monitor(net(), only=only)
-    assert mon.layer_names == layers and mon.parameter_names == parameters
-
-
-def test_patterns_that_choose_nothing():
-    with pytest.raises(ValueError, match=r"no layer is named like 2\.\*: there are 0, 1, 2"):
-        Monitor(net(), only="2.*")
-    with pytest.raises(ValueError, match=r"no layer is named like x or y: there are 0 Linear, 1 Tanh"):
-        Monitor([Linear(2, 2), Tanh()], only=["x", "y"])
-    with pytest.raises(
-        ValueError, match="only=1 leaves no parameters to follow: name a layer that has"
-    ):
-        Monitor(net(), only="1")
-    chosen = Monitor([Linear(2, 2, bias=False), Linear(2, 2)], only="0 Linear")
-    assert chosen.layer_names == ["0 Linear"] and chosen.parameter_names == ["0 Linear weight"]
