@@ -17,7 +17,7 @@ from typing import Any
 
 from zth_helpers import settings
 from zth_helpers.monitor import Monitor
-from zth_helpers.plots.dashboard import dashboard, dashboard_data
+from zth_helpers.plots.dashboard import dashboard, dashboard_data, losses_of
 
 FIRST = 0.5  # seconds until the first figure: a short run is not held up by it
 EVERY = 1.0  # seconds between two
@@ -27,8 +27,11 @@ SHARE = 1 / 20  # of the loop's time that they may take; the last picture comes 
 def live(mon: Monitor | Sequence[float], steps: int | Iterable, label: str = "training") -> Iterator[Any]:
     """Goes through range(steps), or any iterable, and shows what `mon` records meanwhile.
 
-    `mon` may also be the list to which the loop appends its losses; then there is the loss alone.
+    `mon` may also be the list to which the loop appends its losses; then there is the loss alone. Raises
+    TypeError, before the loop begins, for anything else.
     """
+    if not isinstance(mon, Monitor):
+        losses_of(mon)
     screen = _Screen(mon)
     try:
         for step in settings.progress(steps, label):

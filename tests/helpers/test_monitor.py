@@ -404,7 +404,7 @@ def test_the_interruptions_reach_the_end_of_a_run():
         (lambda: Monitor([Tanh(), torch.tanh]), "layer 1 is a builtin"),
         (lambda: Monitor([Tanh()]), "no parameters"),
         (lambda: Monitor(torch.nn.Tanh()), "no parameters"),
-        (lambda: Monitor([Tanh()], parameters=[1.0]), "no parameters"),
+        (lambda: Monitor([Tanh()], parameters=[1.0]), "a list with a float in it: give a list of tensors"),
         (lambda: Monitor([Linear(2, 2)], every=0), "every=0"),
         (lambda: Monitor([Linear(2, 2)], every=2.5), "every=2.5"),
         (lambda: Monitor([Linear(2, 2)], updates_every=-1), "updates_every=-1"),

@@ -143,6 +143,18 @@ def test_a_gradient_penalty_counts_through_its_own_backward():
     assert np.isfinite(at(mon, "0")["grad"]) and np.isfinite(mon.grad_data[0, 0])
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_gradients_that_can_be_derived_once_more_are_kept_without_their_graph():
+    model = net()
+    mon = Monitor(model, every=1)
+    loss = model(torch.randn(8, 4)).square().mean()
+    loss.backward(create_graph=True)
+    kept = [one.gradient for call in mon._modules.taken() for one in call.seen]
+    assert len(kept) == 3 and not any(gradient.requires_grad for gradient in kept)
+    mon.step(loss)
+    assert np.isfinite(mon.gradients.std).all()
+
+
 # -- checkpointing ----------------------------------------------------------------------------------------
 
 

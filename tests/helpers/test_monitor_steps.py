@@ -249,6 +249,18 @@ def test_the_number_of_classes_is_that_of_the_first_loss():
     assert known in ([4, 4], [None, None])  # an older torch does not tell
 
 
+def test_a_group_that_joins_the_optimizer_later_is_seen_at_the_next_sample():
+    """As when layers are unfrozen one after the other."""
+    model = net()
+    optimizer = torch.optim.SGD(model[2].parameters(), 0.1)
+    mon = Monitor(model, optimizer=optimizer, every=1)
+    assert mon.not_in_optimizer == ["0.weight", "0.bias"]
+    optimizer.add_param_group({"params": model[0].parameters()})
+    loss = model(torch.randn(8, 4)).square().mean()
+    loss.backward(), optimizer.step(), mon.step(loss)
+    assert mon.not_in_optimizer == []
+
+
 def test_learning_rates_of_several_groups_and_of_none():
     model = net()
     groups = [{"params": [model[0].weight], "lr": 0.3}, {"params": [model[0].bias, *model[2].parameters()]}]

@@ -107,7 +107,7 @@ def test_histograms_of_few_values(values):
     expected = np.zeros(BINS, int)
     for v in values:
         expected[min(BINS - 1, int((v - lo) / ((hi - lo) or 1) * BINS))] += 1
-    assert counts[0].tolist() == expected.tolist()
+    assert counts[0].tolist() == expected.tolist() and numbers[0, 1] == pytest.approx(t.std().item())
     shown = Statistics(("lo", "hi"), numbers[None, :, -2:], counts[None])
     assert shown.edges.shape == (1, 1, BINS + 1)
     np.testing.assert_allclose(shown.edges[0, 0], np.linspace(lo, hi, BINS + 1), atol=1e-6)

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from zth_helpers.monitor.columns import Columns
 from zth_helpers.monitor.loss import classes, number
 from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
-from zth_helpers.monitor.parameters import ParameterWatch
+from zth_helpers.monitor.parameters import ParameterWatch, as_given
 from zth_helpers.monitor.plain_layers import PlainWatch, gradient, parameters_of
 from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise, usual_axis
 from zth_helpers.monitor.table import Rows
@@ -52,8 +52,8 @@ class Monitor:
     """Records a network while it trains; read it with zth_helpers.plots and diagnose.
 
     model_or_layers: a torch.nn.Module, a list of layer objects that store `.out`, or anything with `.layers`.
-    parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them, and
-        {"C": C} | named_parameters(layers) adds one to those of a list of layers.
+    parameters: the tensors to follow, by default the network's; {"C": C, "W1": W1} names them, as do pairs
+        (name, tensor), and {"C": C} | named_parameters(layers) adds one to those of a list of layers.
     optimizer: one, or a list of those that share the parameters. With it, update ratios are those of the true
         updates, whole ones where several calls of `step` go into one update; without, of lr * grad.
     every: take a sample at each `every`-th step. updates_every: the same for the update ratios alone, which
@@ -83,7 +83,7 @@ class Monitor:
     def __init__(
         self,
         model_or_layers: Any,
-        parameters: Iterable[Tensor] | Mapping[str, Tensor] | None = None,
+        parameters: Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Mapping[str, Tensor] | None = None,
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         every: int = 100,
         *,
@@ -101,6 +101,12 @@ class Monitor:
                 raise ValueError(f"{name}={value!r}: give a whole number of steps, 1 or more")
         if method not in ("norm", "std"):
             raise ValueError(f'method={method!r}: give "norm", or "std" for the lecture\'s own numbers')
+        patterns = (only,) if isinstance(only, str) else only or ("*",)
+        if not isinstance(patterns, list | tuple) or not all(isinstance(name, str) for name in patterns):
+            raise TypeError(f"only={only!r}: give the pattern of a name, or a list of them")
+        if scaler is not None and not hasattr(scaler, "get_scale"):
+            raise TypeError(f"scaler is a {type(scaler).__name__}: give the torch.amp.GradScaler, or nothing")
+        given = None if parameters is None else as_given(parameters)
         self.every, self.histograms_every, self.closed = every, histograms_every, False
         self.nonfinite_first: tuple[int, str] | None = None
         self.skipped: dict[str, str] = {}
@@ -108,7 +114,7 @@ class Monitor:
         self.networks = [""]  # what the names of each network's layers begin with, where there are several
         self.output_layers: list[str] = []  # the last activations, behind the last layer that computes
         self.after_sample: list[Callable[[Monitor], object]] = []
-        self._only = (only,) if isinstance(only, str) else tuple(only or ("*",))
+        self._only = tuple(patterns)
         self._passed_over: list[str] = []  # names that `only` leaves out
         self._statistics_names = (*FIELDS, *EXTRA)
         reduce = partial(summarise, extra=tuple(EXTRA.values()))
@@ -120,41 +126,18 @@ class Monitor:
         self._detach: Callable[[], object] | None = weakref.finalize(
             self, _detach, self._modules, self._handles
         )
-
-        names: dict[int, str] = {}
-        found = self._watch(unwrap(model_or_layers), "", names)
-        if not self._columns.kinds and self._passed_over:
-            there = ", ".join(self._passed_over)
-            raise ValueError(f"no layer is named like {' or '.join(self._only)}: there are {there}")
-        if not self._columns.kinds:
-            raise ValueError(
-                f"{type(model_or_layers).__name__} has no layers to watch: give a torch.nn.Module, a list of "
-                "layer objects that store .out, or an object with .layers"
-            )
-        if isinstance(parameters, Mapping):
-            names.update((id(p), name) for name, p in parameters.items())
-            parameters = list(parameters.values())
-        given = found if parameters is None else list(parameters)
-        followed = list({id(p): p for p in given}.values())
-        if parameters is None:
-            followed = [p for p in followed if self._follows(names.get(id(p), ""))]
-        if given and not followed:
-            raise ValueError(
-                f"only={' or '.join(self._only)} leaves no parameters to follow: name a layer that has some"
-            )
-        if not followed or not all(isinstance(p, Tensor) for p in followed):
-            raise ValueError("no parameters to follow: give a list of tensors, Monitor(layers, parameters)")
-        self._parameters = ParameterWatch(followed, names, method, self._skip)
+        try:
+            self._parameters = self._attach(model_or_layers, given, optimizer, method)
+        except Exception:
+            self._detach()  # of a Monitor that could not be made nothing stays in the network
+            raise
         self._scaler, self._scale_before = scaler, math.inf
         if scaler is not None:
             self._modules.scale_of = scaler.get_scale
             self._scale_before = scaler.get_scale()
         self._plain_scale: float | None = None
-        if optimizer is not None:
-            several = isinstance(optimizer, list | tuple)
-            self._handles += self._parameters.attach(optimizer if several else [optimizer])
 
-        P = len(followed)
+        P = len(self._parameters.names)
         self._now, self._due, self._wants_update = 0, True, True
         self._losses = Rows(2**18, 2**22, 1, loss=np.array(0, np.float32))
         self._updates = Rows(4096, 10**6, updates_every, ratio=np.zeros(P, np.float32), rate=np.array(0.0))
@@ -162,6 +145,37 @@ class Monitor:
         self._weights = Rows(256, 10**6, -(-APART // every) * every, **weights)
         self._fingerprints: np.ndarray | None = None
         self._samples: Any = None  # Rows, made at the first sample, when the columns are known
+
+    def _attach(
+        self, model: Any, given: tuple[list[Tensor], dict[int, str]] | None, optimizer: Any, method: str
+    ) -> ParameterWatch:
+        """Hooks the layers and the optimizer; gives what follows the parameters."""
+        names: dict[int, str] = {}
+        followed = self._watch(unwrap(model), "", names)
+        if not self._columns.kinds and self._passed_over:
+            there = ", ".join(self._passed_over)
+            raise ValueError(f"no layer is named like {' or '.join(self._only)}: there are {there}")
+        if not self._columns.kinds:
+            raise ValueError(
+                f"{type(model).__name__} has no layers to watch: give a torch.nn.Module, a list of layer "
+                "objects that store .out, or an object with .layers"
+            )
+        if given is not None:
+            followed, its_names = given
+            names.update(its_names)
+        elif followed:
+            followed = [p for p in followed if self._follows(names.get(id(p), ""))]
+            if not followed:
+                chosen = " or ".join(self._only)
+                raise ValueError(f"only={chosen} leaves no parameters to follow: name a layer that has some")
+        if not followed:
+            raise ValueError("no parameters to follow: give a list of tensors, Monitor(layers, parameters)")
+        followed = list({id(p): p for p in followed}.values())
+        watch = ParameterWatch(followed, names, method, self._skip)
+        if optimizer is not None:
+            several = isinstance(optimizer, list | tuple)
+            self._handles += watch.attach(optimizer if several else [optimizer])
+        return watch
 
     def _watch(self, model: Any, prefix: str, names: dict[int, str]) -> list[Tensor]:
         """Hooks modules and lists plain layers; names their parameters and returns them."""

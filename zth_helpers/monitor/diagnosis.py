@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Literal
 
 from zth_helpers.monitor.columns import PASSIVE
 from zth_helpers.monitor.core import Monitor
-from zth_helpers.monitor.findings import SEVERITIES, Alarm, Finding, Findings
+from zth_helpers.monitor.findings import Alarm, Finding, Findings, rank
 from zth_helpers.monitor.rules import RULES, Thresholds, first_loss, owner
 
 # What a layer through which nothing passes does to the layers before it, and behind it.
 UPSTREAM = ("gets no gradient", "vanishing gradients")
 DOWNSTREAM = ("dead units", "vanishing outputs", "exploding outputs")
-Rule = Callable[[Monitor], Iterable[Finding]]
+Rule = Callable[[Monitor], Iterable[Finding] | None]
 
 
 def diagnose(
@@ -29,21 +30,33 @@ def diagnose(
     vocab_size: the number of classes, for the first loss; None leaves that out. By default it is read off a
     loss that is the mean of F.cross_entropy, and any other first loss is left out. (torch 2.4 does not tell.)
     thresholds: others than those of Thresholds, by name. rules: your own checks, functions of the Monitor
-    that give Findings. Raises ValueError when there is no sample yet, TypeError for an unknown threshold.
+    that give Findings, or None where nothing is wrong. Raises ValueError when there is no sample yet,
+    TypeError for what is no Monitor, no threshold, no list of rules.
     """
+    if not hasattr(mon, "update_steps"):
+        raise TypeError(
+            f"diagnose reads a Monitor, not a {type(mon).__name__}: mon = Monitor(model), and mon.step(loss) "
+            "in the training loop"
+        )
     if vocab_size == "auto":
         vocab_size = mon.classes if (mon.classes or 0) > 1 else None
-    if vocab_size is not None and vocab_size < 2:
+    if vocab_size is not None and not (isinstance(vocab_size, Real) and vocab_size >= 2):
         raise ValueError(
-            f"vocab_size={vocab_size}: give the number of classes, or None to leave the loss out"
+            f"vocab_size={vocab_size!r}: give the number of classes, or None to leave the loss out"
         )
     if not len(mon.steps):
         raise ValueError("this Monitor has no sample yet: call mon.step(loss, lr=lr) in the training loop")
-    limits = replace(Thresholds(), **(thresholds or {}))
+    if callable(rules):
+        raise TypeError("rules= takes a list of functions: rules=[my_rule]")
+    limits = Thresholds().but(thresholds or {})
     found = first_loss(mon, vocab_size, limits)
     found += [finding for rule in RULES for finding in rule(mon, limits)]
-    found += [finding for rule in rules for finding in rule(mon)]
-    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    found += [finding for rule in rules for finding in rule(mon) or ()]
+    if strange := [finding for finding in found if not isinstance(finding, Finding)]:
+        raise TypeError(
+            f"a rule gave a {type(strange[0]).__name__}: it gives a list of Findings, or yields them"
+        )
+    found.sort(key=lambda finding: rank(finding.severity))
     return Findings(_by_cause(mon, found))
 
 
@@ -56,17 +69,16 @@ def stop_on(
     """From now on each sample is diagnosed, and a finding that bad or worse raises Alarm out of mon.step.
 
     action: called with the Findings instead of raising. options: as for `diagnose`; vocab_size is None unless
-    it is given. Raises ValueError for a severity that is not "error", "warning" or "note".
+    it is given. Raises ValueError for a severity that is not "error", "warning" or "note", TypeError for an
+    action that is no function.
     """
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity={severity!r}: give one of {', '.join(SEVERITIES)}")
-    worst = SEVERITIES.index(severity)
+    worst = rank(severity)
+    if action is not None and not callable(action):
+        raise TypeError(f"action= got a {type(action).__name__}: give a function of the Findings")
 
     def look(mon: Monitor) -> None:
         found = Findings(
-            f
-            for f in diagnose(mon, **({"vocab_size": None} | options))
-            if SEVERITIES.index(f.severity) <= worst
+            f for f in diagnose(mon, **({"vocab_size": None} | options)) if rank(f.severity) <= worst
         )
         if found and action is None:
             raise Alarm(found)

@@ -61,8 +61,13 @@ def write_to(mon: Monitor, log: Callable[[dict[str, float], int], object]) -> No
     """From now on each sample goes to log({tag: number}, step).
 
     Weights & Biases: `write_to(mon, lambda values, step: run.log(values, step=step))`. TensorBoard:
-    `write_to(mon, tensorboard(SummaryWriter()))`.
+    `write_to(mon, tensorboard(SummaryWriter()))`. Raises TypeError for what is no function.
     """
+    if not callable(log):
+        raise TypeError(
+            f"write_to got a {type(log).__name__}: give a function of (values, step), such as "
+            "tensorboard(SummaryWriter())"
+        )
     last = int(mon.steps[-1]) if len(mon.steps) else -1
 
     def write(mon: Monitor) -> None:
@@ -75,7 +80,12 @@ def write_to(mon: Monitor, log: Callable[[dict[str, float], int], object]) -> No
 
 
 def tensorboard(writer: Any) -> Callable[[dict[str, float], int], object]:
-    """What `write_to` needs for a torch.utils.tensorboard.SummaryWriter (or anything with add_scalar)."""
+    """What `write_to` needs for a torch.utils.tensorboard.SummaryWriter, or anything with add_scalar.
+
+    Raises TypeError for anything without.
+    """
+    if not hasattr(writer, "add_scalar"):
+        raise TypeError(f"a {type(writer).__name__} has no add_scalar: give a SummaryWriter")
 
     def log(values: dict[str, float], step: int) -> None:
         for tag, value in values.items():

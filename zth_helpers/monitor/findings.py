@@ -10,12 +10,20 @@ from zth_helpers.text import table
 SEVERITIES = ("error", "warning", "note")
 
 
+def rank(severity: str) -> int:
+    """0 for the worst. Raises ValueError for what is no severity."""
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity={severity!r}: give one of {', '.join(SEVERITIES)}")
+    return SEVERITIES.index(severity)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong; `str` gives it as a sentence. `layer` is "" for the whole network.
 
     since: the step from which on every sample shows it; samples: how many do. cause: the finding that it
-    follows from, as "what, layer", or "" for one that stands for itself.
+    follows from, as "what, layer", or "" for one that stands for itself. Raises ValueError for a severity
+    that is not "error", "warning" or "note".
     """
 
     severity: str
@@ -27,6 +35,9 @@ class Finding:
     since: int = 0
     samples: int = 1
     cause: str = ""
+
+    def __post_init__(self) -> None:
+        rank(self.severity)
 
     def __str__(self) -> str:
         subject = f"{self.layer}: {self.what}" if self.layer else self.what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,28 @@ from zth_helpers.monitor.columns import why_unreadable
 
 CPU = torch.device("cpu")
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> the integer of that size
+
+
+def as_given(parameters: Any) -> tuple[list[Tensor], dict[int, str]]:
+    """The tensors of Monitor(parameters=), and the names that came with them, by id.
+
+    Raises TypeError for what is neither tensors, nor names and tensors.
+    """
+    if isinstance(parameters, torch.optim.Optimizer):
+        raise TypeError("parameters= got an optimizer: call Monitor(model, optimizer=optimizer)")
+    what = "give a list of tensors, or names and tensors, such as {'C': C} or model.named_parameters()"
+    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+        raise TypeError(f"parameters= got one {type(parameters).__name__}: {what}")
+    found: list[Tensor] = []
+    names: dict[int, str] = {}
+    for entry in parameters.items() if isinstance(parameters, Mapping) else parameters:
+        name, p = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
+        if not isinstance(p, Tensor):
+            raise TypeError(f"parameters= got a list with a {type(p).__name__} in it: {what}")
+        found.append(p)
+        if name is not None:
+            names[id(p)] = name
+    return found, names
 
 
 class ParameterWatch:
@@ -130,7 +152,7 @@ class ParameterWatch:
         if before is not None:
             result[1, [b is None for b in before]] = math.nan
         if not self.optimizers:
-            result[1] = math.nan if lr is None else float(lr) * result[0]
+            result[1] = _rate(lr) * result[0]
             return result[0], result[1]
         return result[0], None if before is None else result[1]
 
@@ -166,3 +188,10 @@ class ParameterWatch:
             starts = np.cumsum([0, *(t.numel() for t in tensors.values())])[:-1]
             found[list(tensors)] = np.add.reduceat(bits, starts, dtype=np.int64)
         return found
+
+
+def _rate(lr: Any) -> float:
+    try:
+        return math.nan if lr is None else float(lr)
+    except (TypeError, ValueError):
+        raise ValueError(f"lr={lr!r}: give one number, for example schedule.get_last_lr()[0]") from None

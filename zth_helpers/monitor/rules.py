@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,23 @@ class Thresholds:
     first_update: tuple[float, float] = (1e-5, 0.15)
     # Of one weight. [L4] lets a shrunken last layer begin at 0.2; an embedding's rare rows make it slow.
     update_one: tuple[float, float] = (1e-6, 0.3)
+
+    def but(self, changes: Mapping[str, Any]) -> Thresholds:
+        """These with some changed, of `dead` also some kinds. Raises TypeError for a name that is none, and
+        ValueError for a value that does not fit."""
+        for name, value in changes.items():
+            if name not in vars(self):
+                raise TypeError(f"there is no threshold {name!r}: there are {', '.join(vars(self))}")
+            usual = vars(self)[name]
+            if isinstance(usual, Mapping):
+                fits = isinstance(value, Mapping) and value.keys() <= usual.keys()
+            elif isinstance(usual, tuple):
+                fits = isinstance(value, tuple | list) and len(value) == 2
+            else:
+                fits = isinstance(value, Real)
+            if not fits:
+                raise ValueError(f"threshold {name}={value!r}: give something like {usual!r}")
+        return replace(self, **{**changes, "dead": {**self.dead, **changes.get("dead", {})}})
 
 
 def _trailing(mon: Monitor, shows: np.ndarray) -> dict[str, Any]:

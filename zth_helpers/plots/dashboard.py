@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from zth_helpers.monitor import Monitor
 from zth_helpers.plots.data import loss_curve
@@ -26,12 +27,16 @@ NO_UPDATES = "no update yet: give mon.step(loss, lr=lr),\nor Monitor(model, opti
 
 
 def dashboard(mon: Monitor | Sequence[float]) -> Figure:
-    """Outputs, gradients, loss and updates so far, from whatever `mon` has recorded; or losses alone."""
+    """Outputs, gradients, loss and updates so far, from whatever `mon` has recorded; or losses alone.
+
+    Raises TypeError for what is neither a Monitor nor a list of losses.
+    """
     if not isinstance(mon, Monitor):
-        if np.isfinite(mon).all():
-            return loss_curve(mon, window=max(1, len(mon) // 20))
+        losses = losses_of(mon)
+        if np.isfinite(losses).all():
+            return loss_curve(losses, window=max(1, len(losses) // 20))
         fig = Figure(8, 3.4)
-        _draw_loss(fig.add_subplot(), np.asarray(mon, dtype=float), np.arange(len(mon)))
+        _draw_loss(fig.add_subplot(), losses, np.arange(len(losses)))
         return fig
     fig = Figure(*SIZE)
     fig.set_layout_engine("none")  # fixed places: quick to draw
@@ -55,7 +60,7 @@ def dashboard_data(mon: Monitor | Sequence[float]) -> dict[str, Any]:
     if isinstance(mon, Monitor):
         losses, at_steps = mon.losses, mon.loss_steps
     else:
-        losses = np.asarray(mon, dtype=float)
+        losses = losses_of(mon)
         at_steps = np.arange(len(losses))
     steps, lows, means, highs = _blocks(losses, at_steps, FEWER)
     done = int(at_steps[-1]) + 1 if len(losses) else 0
@@ -86,6 +91,16 @@ def dashboard_data(mon: Monitor | Sequence[float]) -> dict[str, Any]:
             "updates": NO_UPDATES if some else NO_STEP,
         },
     }
+
+
+def losses_of(found: Sequence[float]) -> np.ndarray:
+    """(T,): a list of losses, which may be tensors of one value, with a graph behind them or without."""
+    try:
+        return np.array([v.item() if isinstance(v, Tensor) else float(v) for v in found])
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"give a Monitor, or the list to which the loop appends its losses; got a {type(found).__name__}"
+        ) from None
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
