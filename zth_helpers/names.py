@@ -17,7 +17,7 @@ class Vocabulary:
     """The letters of some words and their numbers: '.' is 0, then the letters in order.
 
     `stoi` maps letter to int, `itos` int to letter. Raises ValueError when there are no letters, or when
-    '.' is one of them.
+    '.' is one of them, and TypeError for what is no list of words.
     """
 
     def __init__(self, words: Iterable[str]):
@@ -57,7 +57,12 @@ class Vocabulary:
 def _check_words(words: Iterable[str]) -> list[str]:
     if isinstance(words, str):
         raise TypeError(f"a list of words is needed, not one string: write [{words[:20]!r}]")
-    return list(words)
+    if not isinstance(words, Iterable):
+        raise TypeError(f"a list of words is needed, not a {type(words).__name__}")
+    words = list(words)
+    if strange := [kind for kind in set(map(type, words)) if not issubclass(kind, str)]:
+        raise TypeError(f"a list of words is needed: a {strange[0].__name__} is among them")
+    return words
 
 
 def split_words(
@@ -88,10 +93,13 @@ def context_windows(words: Sequence[str], vocab: Vocabulary, block_size: int = 3
     """Each letter Y (N,) and the block_size letters before it, X (N, block_size); int64, N = letters + words.
 
     The same as lecture 3's loop, a column instead of a letter at a time. Raises ValueError for letters that
-    the vocabulary lacks, no words, or a block_size that is not a positive int.
+    the vocabulary lacks, no words, or a block_size that is not a positive int; TypeError for what is no list
+    of words or no vocabulary.
     """
     if not isinstance(block_size, int) or block_size < 1:
         raise ValueError(f"block_size must be a positive int, got {block_size!r}")
+    if not hasattr(vocab, "stoi"):
+        raise TypeError(f"vocab is a {type(vocab).__name__}: give Vocabulary(words)")
     words = _check_words(words)
     if not words:
         raise ValueError("no words: give at least one")

@@ -276,6 +276,13 @@ BAD = {
     "loss, empty": (lambda: plots.loss_curve([]), "empty"),
     "loss, short": (lambda: plots.loss_curve(torch.ones(400)), "400 losses given, got 1000; try window=20"),
     "loss, window 0": (lambda: plots.loss_curve(torch.ones(400), window=0), "window must"),
+    "loss, half a window": (
+        lambda: plots.loss_curve(torch.ones(400), window=2.5),
+        "a whole number .* got 2.5",
+    ),
+    "loss, ragged": (lambda: plots.loss_curve([[1.0], [1.0, 2.0]]), "got lists of several lengths"),
+    "heatmap, stoi": (lambda: plots.bigram_heatmap(torch.ones(6, 6), VOCAB.stoi), "vocab is a dict"),
+    "embedding, itos": (lambda: plots.embedding_scatter(torch.ones(6, 2), VOCAB.stoi), "vocab is a dict"),
     "loss, nan": (
         lambda: plots.loss_curve(nan(torch.ones(400), slice(390, None)), 20),
         "10 of 400.*step 390",
@@ -294,7 +301,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case):
     call, message = BAD[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
 
 

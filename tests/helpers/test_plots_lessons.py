@@ -185,6 +185,16 @@ def test_histograms_count_every_value():
     assert (first.get_ylabel(), second.get_ylabel()) == ("count", "") and first.get_xlim() == (-3, 3)
 
 
+def test_histograms_leave_out_what_is_not_finite_and_say_so():
+    x = torch.tensor([1.0, 2.0, torch.nan, torch.inf])
+    (ax,) = plots.histograms({"a": x}, bins=2).axes
+    assert ax.patches[0].get_data().values.tolist() == [0, 2]
+    assert ax.get_title() == "a\nmean +1.50, std 0.71, 2 not finite"
+    (ax,) = plots.histograms({"a": x[2:]}, bins=2).axes
+    assert ax.patches[0].get_data().values.tolist() == [0, 0]
+    assert ax.get_title() == "a\nno values, 2 not finite"
+
+
 def test_first_steps_are_means_of_whole_blocks():
     (ax,) = plots.first_steps({"a": list(range(11)), "short": [4.0, 6.0]}, steps=9, block=4).axes
     assert lines(ax) == {"a": ([2.0, 6.0], [1.5, 5.5]), "short": ([1.0], [5.0])}
@@ -296,5 +306,6 @@ def test_shapes_flow_from_box_to_box_and_on_to_the_next_row():
     assert len(arrows) == 6  # five in the first row, one in the second
     assert all(arrow.xy[0] > arrow.xyann[0] and arrow.xy[1] == arrow.xyann[1] for arrow in arrows)
     assert math.isclose(fig.get_figheight(), 0.35 + 0.75 * 2)
-    with pytest.raises(ValueError, match="no tensors"):
-        plots.shape_flow({})
+    for nothing in ({}, [torch.zeros(2)]):
+        with pytest.raises(ValueError, match="no tensors"):
+            plots.shape_flow(nothing)

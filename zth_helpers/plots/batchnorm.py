@@ -11,15 +11,21 @@ from zth_helpers.plots.figure import COLOURS, GRID, INK, Figure
 
 
 def histograms(panels: Mapping[str, Tensor], bins: int = 60, reach: float | None = None) -> Figure:
-    """One histogram for each {title: tensor}, side by side; `reach`: all axes from −reach to +reach."""
+    """One histogram for each {title: tensor}, side by side; `reach`: all axes from −reach to +reach.
+
+    Values that are nan or inf are left out, and counted in the title.
+    """
     fig = Figure(min(3.2 * len(panels) + 1, 10), 2.8)
     for place, (title, x) in enumerate(panels.items(), 1):
         x = x.detach().flatten().float()
+        lost = len(x) - len(x := x[x.isfinite()])
         ax = fig.add_subplot(1, len(panels), place)
-        edge = float(x.abs().max()) or 1.0
+        edge = float(x.abs().max()) if x.any() else 1.0
         counts, edges = torch.histogram(x, bins, range=(-edge, edge))
         ax.stairs(counts.tolist(), edges.tolist(), fill=True, color=COLOURS[0])
-        ax.set(title=f"{title}\nmean {x.mean():+.2f}, std {x.std():.2f}", xlabel="value")
+        moments = f"mean {x.mean():+.2f}, std {x.std():.2f}" if len(x) else "no values"
+        moments += f", {lost} not finite" * (lost > 0)
+        ax.set(title=f"{title}\n{moments}", xlabel="value")
         ax.set_ylabel("count" if place == 1 else "")
         if reach:
             ax.set_xlim(-reach, reach)

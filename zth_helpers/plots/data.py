@@ -30,8 +30,11 @@ def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
         x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     elif isinstance(x, list | tuple):
         x = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in x]
-    x = np.asarray(x)
     wanted = f"{name} must be numbers of shape ({', '.join(axes)}{',' * (len(axes) == 1)})"
+    try:
+        x = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{wanted}, got lists of several lengths") from None
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{wanted}, got {x.dtype} values")
     if x.ndim != len(axes):
@@ -50,6 +53,8 @@ def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
 
 def _symbols(vocab: Vocabulary, rows: int, name: str) -> list[str]:
     """The characters of `vocab` in order, one for each of the `rows` of the table `name`."""
+    if not hasattr(vocab, "itos"):
+        raise TypeError(f"vocab is a {type(vocab).__name__}: give Vocabulary(words)")
     letters = [vocab.itos[i] for i in range(len(vocab.itos))]
     if len(letters) != rows:
         raise ValueError(
@@ -187,10 +192,10 @@ def saturation_image(h: ArrayLike, threshold: float = 0.99) -> Figure:
 def loss_curve(losses: ArrayLike, window: int = 1000) -> Figure:
     """The loss of each step, faint, and its mean over blocks of `window` steps (not a partial last one)."""
     losses = _numbers(losses, "losses", ("steps",)).astype(np.float64)
-    blocks = len(losses) // window if window >= 1 else 0
+    blocks = len(losses) // window if isinstance(window, int) and window >= 1 else 0
     if blocks == 0:
         raise ValueError(
-            f"window must be between 1 and the {len(losses)} losses given, got {window}; "
+            f"window must be a whole number from 1 to the {len(losses)} losses given, got {window}; "
             f"try window={max(len(losses) // 20, 1)}"
         )
     parts = losses[: blocks * window].reshape(blocks, window)

@@ -40,10 +40,10 @@ def shape_flow(tensors: Mapping[str, Any]) -> Figure:
     """The shape of each tensor on its way through a network, as boxes and arrows.
 
     tensors: {"X": X, "emb = C[X]": emb, …} in the order of the computation; values are tensors (anything with
-    a .shape) or tuples of ints. Raises ValueError when there are none.
+    a .shape) or tuples of ints. Raises ValueError when there are none, and when they have no names.
     """
-    if not tensors:
-        raise ValueError('no tensors: give {"X": X, "emb = C[X]": emb, …}')
+    if not (hasattr(tensors, "items") and tensors):
+        raise ValueError('no tensors with names: give {"X": X, "emb = C[X]": emb, …}')
     shapes: list[tuple] = [tuple(getattr(t, "shape", t)) for t in tensors.values()]
 
     def reader(fig: Figure) -> str:
