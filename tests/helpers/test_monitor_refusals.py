@@ -362,6 +362,8 @@ def test_a_rule_that_finds_nothing_may_return_nothing():
     [
         (lambda mon: diagnose(net()), "diagnose reads a Monitor, not a Sequential"),
         (lambda mon: stop_on(mon, action="stop"), "action= got a str"),
+        (lambda mon: stop_on(mon, vocab=27), "vocab"),
+        (lambda mon: stop_on(mon, thresholds={"sat": 1}), "no threshold 'sat'"),
         (lambda mon: write_to(mon, SimpleNamespace()), r"write_to got a SimpleNamespace: .*tensorboard"),
         (lambda mon: tensorboard("runs"), "a str has no add_scalar: give a SummaryWriter"),
         (lambda mon: plots.dashboard(net()), "give a Monitor, or the list .* got a Sequential"),

@@ -64,22 +64,25 @@ def stop_on(
     mon: Monitor,
     severity: str = "error",
     action: Callable[[Findings], object] | None = None,
-    **options: Any,
+    *,
+    vocab_size: int | Literal["auto"] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+    rules: Sequence[Rule] = (),
 ) -> None:
     """From now on each sample is diagnosed, and a finding that bad or worse raises Alarm out of mon.step.
 
-    action: called with the Findings instead of raising. options: as for `diagnose`; vocab_size is None unless
-    it is given. Raises ValueError for a severity that is not "error", "warning" or "note", TypeError for an
-    action that is no function.
+    action: called with the Findings instead of raising. The rest is as for `diagnose`; but the first loss is
+    looked at only where vocab_size is given. Raises ValueError for a severity that is not "error", "warning"
+    or "note", TypeError for an action that is no function, and what `diagnose` raises for thresholds.
     """
     worst = rank(severity)
     if action is not None and not callable(action):
         raise TypeError(f"action= got a {type(action).__name__}: give a function of the Findings")
+    Thresholds().but(thresholds or {})
 
     def look(mon: Monitor) -> None:
-        found = Findings(
-            f for f in diagnose(mon, **({"vocab_size": None} | options)) if rank(f.severity) <= worst
-        )
+        every = diagnose(mon, vocab_size, thresholds=thresholds, rules=rules)
+        found = Findings(finding for finding in every if rank(finding.severity) <= worst)
         if found and action is None:
             raise Alarm(found)
         if found and action is not None:
