@@ -66,6 +66,12 @@ def hooks_of(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
+def all_hooks(model):
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
+    ) + sum(len(p._backward_hooks or ()) for p in model.parameters())
+
+
 def at(mon, layer: str, row: int = -1) -> dict[str, float]:
     i = mon.layer_names.index(layer)
     return {
