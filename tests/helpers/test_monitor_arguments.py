@@ -35,6 +35,7 @@ SGD = torch.optim.SGD
         (lambda m: Monitor(m, only="9"), ValueError, "no layer is named like 9"),
         (lambda m: Monitor(m, scaler=True), TypeError, r"scaler is a bool: give the torch\.amp\.GradScaler"),
         (lambda m: Monitor(m, optimizer=SGD), TypeError, "register_step_pre_hook"),
+        (lambda m: Monitor({"net": m}), ValueError, r"dict has no layers .* as an nn\.ModuleDict"),
         (lambda m: Monitor([m, 3]), TypeError, "layer 1 is a int"),
     ],
 )

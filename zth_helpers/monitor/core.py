@@ -157,8 +157,8 @@ class Monitor:
             raise ValueError(f"no layer is named like {' or '.join(self._only)}: there are {there}")
         if not self._columns.kinds:
             raise ValueError(
-                f"{type(model).__name__} has no layers to watch: give a torch.nn.Module, a list of layer "
-                "objects that store .out, or an object with .layers"
+                f"{type(model).__name__} has no layers to watch: give a torch.nn.Module (several networks as "
+                "an nn.ModuleDict), a list of layer objects that store .out, or an object with .layers"
             )
         if given is not None:
             followed, its_names = given
