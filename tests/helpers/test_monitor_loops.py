@@ -209,6 +209,48 @@ def test_a_whole_model_under_checkpointing(reentrant):
     assert_pair(mon, "0", h, g)
 
 
+@pytest.mark.parametrize("batch", [8, 9000], ids=["copied", "reduced at once"])
+@pytest.mark.parametrize("with_grad", [True, False])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_pass_between_forward_and_backward_does_not_get_a_checkpoints_gradient(reentrant, with_grad, batch):
+    """An evaluation, or a metric: what runs again in backward belongs to the pass of the loss."""
+    model, x = Checkpointed(reentrant), torch.randn(batch, 4)
+    plain = Checkpointed(None)
+    plain.load_state_dict(model.state_dict())
+    shown = []
+    for m in (plain, model):
+        mon = Monitor(m, every=1)
+        loss = m(x).square().mean()
+        if m is model:
+            with torch.set_grad_enabled(with_grad):
+                m(3 * x)
+        loss.backward()
+        mon.step(loss)
+        shown.append(mon)
+    for field in ("mean", "std", "lo", "hi"):
+        for what in ("outputs", "gradients"):
+            expected, got = (getattr(getattr(mon, what), field) for mon in shown)
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_layer_that_runs_twice_inside_of_a_checkpoint(reentrant):
+    model, x = Checkpointed(reentrant), torch.randn(8, 4)
+    model.middle = lambda h: model.second(model.act2(model.second(h)))
+    mon = Monitor(model, every=1)
+    loss = model(x).square().mean()
+    loss.backward()
+    mon.step(loss)
+    h = model.act(model.first(x))
+    first = model.second(h)
+    last = model.second(model.act2(first))
+    first.retain_grad(), last.retain_grad()
+    model.last(last).square().mean().backward()
+    for name, out in (("second", first), ("second#2", last)):
+        assert at(mon, name)["std"] == pytest.approx(out.std().item(), rel=1e-5)
+        assert at(mon, name)["grad"] == pytest.approx(out.grad.std().item(), rel=1e-5)
+
+
 # -- GradScaler -------------------------------------------------------------------------------------------
 
 
