@@ -167,10 +167,15 @@ def test_a_layer_that_is_called_without_its_model_belongs_to_its_last_pass():
     watch.watch(model, "", lambda name: True)
     x = torch.randn(8, 4)
     model[0](x)
-    assert passes_of(watch) == 1 and [c.turn for c in watch.passes[0].calls] == [1]
+    assert passes_of(watch) == 1 and [c.turn for c in watch.taken()] == [1]
     model(x)
     model[0](x)
-    assert passes_of(watch) == 2 and [c.turn for c in watch.passes[1].calls] == [1, 1, 1, 2]
+    assert passes_of(watch) == 2 and [(c.layer, c.turn) for c in watch.taken()] == [
+        ("0", 1),
+        ("1", 1),
+        ("2", 1),
+        ("0", 2),
+    ]
     model.eval()
     model(x)
     assert passes_of(watch) == 2 and len(watch.passes[1].calls) == 4

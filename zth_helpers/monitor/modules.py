@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,9 @@ CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveMaxPoolNd,
 )
 SMALL = 2**16  # values: such a tensor is copied, to be reduced with others in one go, which is cheaper
-MAX_TURNS = 8  # recorded calls of one module within one forward pass: name, name#2, …
+MAX_TURNS = (
+    8  # recorded calls of one layer within one forward pass: name, name#2, …; as many without gradients
+)
 MAX_PASSES = 8  # forward passes before one step that are kept, until it is known which took part in backward
 GRAPH_BREAK = (
     "zth_helpers.Monitor looks at this layer from Python, which breaks the graph: compile without "
@@ -128,13 +131,15 @@ class Seen:
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call of a layer: the how-manieth in its pass, and its place among all calls of the step."""
+    """One call of a layer: its place among all calls of the step, and the how-manieth with gradients it is in
+    its pass, which is known when the step is over."""
 
     layer: str
-    turn: int
     place: int
     with_grad: bool
     seen: list[Seen] = field(default_factory=list)
+    turn: int = 0
+    again: bool = False  # its gradient comes to a second run of it, see ModuleWatch._again
 
     @property
     def arrived(self) -> bool:
@@ -147,7 +152,9 @@ class Pass:
 
     prefix: str
     calls: list[Call] = field(default_factory=list)
-    turns: dict[str, int] = field(default_factory=dict)
+    turns: Counter[tuple[str, bool]] = field(
+        default_factory=Counter
+    )  # by layer, and with gradients or without
 
 
 class ModuleWatch:
@@ -258,15 +265,15 @@ class ModuleWatch:
             self._again(layer, readable)
             return
         of = self._pass(prefix)
-        of.turns[layer] = turn = of.turns.get(layer, 0) + 1
         with_grad = torch.is_grad_enabled()
+        of.turns[layer, with_grad] += 1
         self.columns.calls[layer] += with_grad
         if not with_grad:
             self.columns.without_grad.add(layer)
-        if turn > MAX_TURNS:
+        if of.turns[layer, with_grad] > MAX_TURNS:
             return
         self.called += 1
-        call = Call(layer, turn, self.called, with_grad)
+        call = Call(layer, self.called, with_grad)
         for out in readable:
             axis = self._axis(module, args, out)
             units = out.shape[axis] if out.ndim else 1
@@ -294,27 +301,28 @@ class ModuleWatch:
         """A checkpointed layer runs once more, during backward. Where its first run had no graph
         (use_reentrant=True), the gradient comes to this run, and belongs to the first: of several, as when an
         evaluation came in between, to the one that put out the same."""
+        if not torch.is_grad_enabled():
+            return
         runs = [
             call
             for p in reversed(self.passes)
             for call in reversed(p.calls)
-            if call.layer == layer and not call.with_grad and len(call.seen) == len(readable)
+            if call.layer == layer and len(call.seen) == len(readable)
         ]
-        if not runs:
-            return
-        same = (c for c in runs if all(self._is_alike(layer, *pair) for pair in zip(c.seen, readable)))
-        call = runs[0] if len(runs) == 1 else next(same, runs[0])
-        call.with_grad = True
-        self.columns.calls[layer] += 1
-        self._hook_outputs(call, readable)
+        without, own = [c for c in runs if not c.with_grad], [c for c in runs if c.with_grad and not c.again]
+        if not without or any(self._is_alike(layer, call, readable) for call in own):
+            return  # the gradient comes to the first run itself
+        alike = (call for call in without if self._is_alike(layer, call, readable))
+        call = without[0] if len(runs) == 1 else next(alike, None if own else without[0])
+        if call is not None:
+            call.with_grad = call.again = True
+            self.columns.calls[layer] += 1
+            self._hook_outputs(call, readable)
 
-    def _is_alike(self, layer: str, one: Seen, out: Tensor) -> bool:
-        now: Any = self._kept(out, self.columns.kinds[layer], one.axis)
-        if isinstance(now, Tensor) and isinstance(one.value, Tensor):
-            return torch.equal(now, one.value)
-        return not isinstance(one.value, Tensor) and all(
-            np.array_equal(a, b, equal_nan=True) for a, b in zip(now, one.value)
-        )
+    def _is_alike(self, layer: str, call: Call, readable: list[Tensor]) -> bool:
+        """Are these the outputs of that call?"""
+        kept = (self._kept(out, self.columns.kinds[layer], one.axis) for one, out in zip(call.seen, readable))
+        return all(_equal(one.value, now) for one, now in zip(call.seen, kept))
 
     def gradient(self, layer: str, one: Seen, gradient: Tensor) -> None:
         if why_unreadable(gradient) is None and self._is_training():
@@ -393,13 +401,25 @@ class ModuleWatch:
         for p in self.passes:
             chosen.update((call.layer, p) for call in p.calls if call.arrived)
         calls = [c for p in self.passes for c in p.calls if c.with_grad and chosen[c.layer] is p]
-        return sorted(calls, key=lambda call: call.place)
+        calls.sort(key=lambda call: call.place)
+        turns: Counter[str] = Counter()
+        for call in calls:
+            turns[call.layer] += 1
+            call.turn = turns[call.layer]
+        return [call for call in calls if call.turn <= MAX_TURNS]
 
 
 def _puts_units_last(module: nn.Module, out: Tensor) -> bool:
     if normalized := getattr(module, "normalized_shape", None):  # of LayerNorm and RMSNorm
         return tuple(normalized) == tuple(out.shape[-1:])
     return any(True for _ in module.parameters(recurse=False)) and not isinstance(module, nn.PReLU)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Of two outputs: their copies, or what they were reduced to."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a.nan_to_num(), b.nan_to_num())
+    return type(a) is type(b) and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
 
 
 def remove(handles: list) -> None:
