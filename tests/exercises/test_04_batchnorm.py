@@ -32,6 +32,11 @@ def naive_entropy(Y, V, _):
     return -(p * p.log()).sum()
 
 
+def shorter_entropy(Y, V, _):
+    """Without minlength, so that the last letter is left out, but not one in the middle."""
+    return naive_entropy(Y, 0, None)
+
+
 def smoothed(Y, V, _):
     N = torch.bincount(Y, minlength=V)
     return -(N / N.sum() * ((N + 1) / (N + 1).sum()).log()).sum().item()
@@ -106,6 +111,7 @@ WRONG = [
     ("all_zeros", zeros_end(smoothed), "nothing here is smoothed"),
     ("all_zeros", zeros_end(lambda Y, V, r: 0.0), "but not to 0"),
     ("all_zeros", zeros_end(naive_entropy), "0 · log 0"),
+    ("all_zeros", zeros_end(shorter_entropy), "0 · log 0"),
     ("all_zeros", zeros_end(lambda Y, V, r: r + 0.01), "expected 2."),
     ("all_zeros", zeros_end(names=["W2", "b2"]), "h = tanh(0) = 0"),
     ("all_zeros", zeros_end(names=["C", "b2"]), "W2 stays 0"),
@@ -219,6 +225,7 @@ WRONG = [
     ("dead_neurons", lambda h, t: (h > t).all(0).nonzero().flatten(), "flat at -1 too"),
     ("dead_neurons", lambda h, t: (h.abs() <= t).any(0).nonzero().flatten(), "turned round"),
     ("dead_neurons", lambda h, t: (h.mean(0).abs() > t).nonzero().flatten(), "jumps between -1 and 1"),
+    ("dead_neurons", lambda h, t: (h.abs() >= t).all(0).nonzero().flatten(), "at the threshold is not above"),
     ("dead_neurons", lambda h, t: (h.abs() > t).all(1).nonzero().flatten(), "those are examples (rows)"),
     ("dead_neurons", lambda h, t: (h.abs() > t).all(0), "that is a mask"),
     ("dead_neurons", lambda h, t: (h.abs() > t).all(0).nonzero(), "did you forget .flatten()?"),

@@ -49,7 +49,8 @@ def all_zeros(from_zeros: Any) -> str:
     for V, N, block in ((27, 500, 3), (5, 40, 2)):
         g = seeded(V)
         X = torch.randint(0, V, (N, block), generator=g)
-        Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs
+        Y = (torch.rand(N, generator=g) ** 2 * (V - 1)).long()  # uneven, and the last letter never occurs,
+        Y[Y == V // 2] = 0  # nor one in the middle
         counts = torch.bincount(Y, minlength=V).tolist()
         got = call(from_zeros, X, Y, V)
         names, loss = parts_of("the names of the parameters that learn and the loss in the end", got, 2)
@@ -338,12 +339,14 @@ def layernorm_forward(layernorm: Any) -> str:
 )
 def dead_neurons(dead: Any) -> str:
     """Sequel 04, *Dead neurons, tracked*: the columns that are saturated for all examples."""
-    for n, width, threshold in ((50, 12, 0.99), (8, 8, 0.97), (40, 10, 0.9), (20, 9, 0.6), (30, 5, 0.99)):
+    cases = (50, 12, 0.99), (8, 8, 0.97), (40, 10, 0.9), (20, 9, 0.6), (30, 5, 0.99), (9, 8, 0.875)
+    for n, width, threshold in cases:
         h = (torch.tanh(normal(n)(n, width) * 1.5) * 0.96).float()
         if width > 5:  # the last case has none
             h[:, 1], h[:, 3], h[:, 4] = 0.999, -0.999, 0.999
             h[::2, 4] = -0.999  # sometimes on one side, sometimes on the other: dead all the same
             h[:, 5] = 0.935  # dead or not: that depends on the threshold
+            h[:, 2] = 0.875  # which is a threshold, too, and not above it
             h[:, 6] = 0.999
             h[n // 2, 6] = 0.2  # one example still reaches it
             h[:, 7] = 1
@@ -372,6 +375,7 @@ def dead_neurons(dead: Any) -> str:
             "tanh is flat at -1 too: take the absolute value": (h > threshold).all(0),
             "those are examples (rows); a neuron is a column": flat.all(1),
             "turned round: those are the neurons that live": ~flat.all(0),
+            "a value at the threshold is not above it: >, not >=": (h.abs() >= threshold).all(0),
             "a neuron that jumps between -1 and 1 is dead too": (h.mean(0).abs() > threshold),
         }
         if ids != want:
