@@ -132,22 +132,22 @@ def test_a_relu_is_not_called_saturated():
 
 
 @pytest.mark.parametrize(
-    ("kind", "units", "limit", "percent"),
+    ("kind", "units", "limit", "measured", "allowed"),
     [
-        ("Tanh", 100, 0.10, "10%"),
-        ("Sigmoid", 100, 0.10, "10%"),
-        ("ReLU", 0, 0.50, "50%"),
-        ("ReLU", 100, 0.60, "60%"),  # two standard deviations of a hundred units that toss a coin
-        ("ReLU", 2, 0.999, "100%"),
+        ("Tanh", 100, 0.10, "10%", "at most 10%"),
+        ("Sigmoid", 100, 0.10, "10%", "at most 10%"),
+        ("ReLU", 0, 0.50, "50%", "at most 50%"),
+        ("ReLU", 100, 0.60, "60%", "at most 60%"),  # two deviations of a hundred units that toss a coin
+        ("ReLU", 2, 0.999, "100%", "below 100%"),
     ],
 )
-def test_dead(kind, units, limit, percent):
+def test_dead(kind, units, limit, measured, allowed):
     mon = healthy("Linear", kind, "Linear")
     mon.units[1] = units
     mon.outputs.dead[:, 1] = limit
     assert diagnose(mon) == []
     mon.outputs.dead[:, 1] = more(limit)
-    expected = Finding("error", "1", "dead units", percent, f"at most {percent}", DEAD, **ALWAYS)
+    expected = Finding("error", "1", "dead units", measured, allowed, DEAD, **ALWAYS)
     assert diagnose(mon) == [expected]
     mon.outputs.saturated[:, 1] = 0.9  # that is what dead means: no second finding
     assert diagnose(mon) == [expected]

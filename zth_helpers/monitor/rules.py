@@ -289,8 +289,8 @@ def _flat_layers(mon: Monitor, limits: Thresholds) -> list[Finding]:
             is_dead, is_saturated = recent > allowed, saturated > limits.saturated
         if is_dead[-1]:
             remedy = "lower the learning rate, scale its inputs (Kaiming), or put batch norm before it"
-            measured, limit = f"{recent[-1]:.0%}", f"at most {allowed:.0%}"
-            seen = _trailing(mon, is_dead)
+            limit = f"at most {allowed:.0%}" if allowed < 0.995 else "below 100%"
+            measured, seen = f"{recent[-1]:.0%}", _trailing(mon, is_dead)
             found.append(Finding("error", name, "dead units", measured, limit, remedy, **seen))
         elif kind != "ReLU" and is_saturated[-1]:
             remedy = "shrink the weights before it (Kaiming), or put batch norm before it"
