@@ -91,7 +91,7 @@ def network(draw: random.Random, depth: int = 0) -> nn.Module:
 
 
 def retained(twin: nn.Module) -> dict[tuple[str, int], list[Tensor]]:
-    """{(layer, how-manieth call): its outputs} of each layer's last pass that had gradients."""
+    """{(layer, turn): its outputs} of each layer's calls in its last pass that had gradients."""
     seen: dict[tuple[str, int], list[Tensor]] = {}
     of: dict[str, int] = {}
 

@@ -29,9 +29,7 @@ CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveMaxPoolNd,
 )
 SMALL = 2**16  # values: such a tensor is copied, to be reduced with others in one go, which is cheaper
-MAX_TURNS = (
-    8  # recorded calls of one layer within one forward pass: name, name#2, …; as many without gradients
-)
+MAX_TURNS = 8  # recorded calls of one layer in one forward pass, with gradients: name, name#2, …; and without
 MAX_PASSES = 8  # forward passes before one step that are kept, until it is known which took part in backward
 GRAPH_BREAK = (
     "zth_helpers.Monitor looks at this layer from Python, which breaks the graph: compile without "
@@ -131,8 +129,8 @@ class Seen:
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call of a layer: its place among all calls of the step, and the how-manieth with gradients it is in
-    its pass, which is known when the step is over."""
+    """One call of a layer: its place among all calls of the step; and its turn among the layer's calls with
+    gradients in this pass, counted from 1 when the step is over."""
 
     layer: str
     place: int
@@ -152,9 +150,7 @@ class Pass:
 
     prefix: str
     calls: list[Call] = field(default_factory=list)
-    turns: Counter[tuple[str, bool]] = field(
-        default_factory=Counter
-    )  # by layer, and with gradients or without
+    turns: Counter[tuple[str, bool]] = field(default_factory=Counter)  # {(layer, with gradients?): calls}
 
 
 class ModuleWatch:
