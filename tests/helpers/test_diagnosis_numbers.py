@@ -214,6 +214,13 @@ def test_trends_of_gradients(norms, limit):
             assert bool(diagnose(mon)) == (overall > 5)
 
 
+@pytest.mark.parametrize(("norms", "found"), [(0, 1), (2, 1), (3, 0)])
+def test_half_of_the_layers_have_to_be_normalised(norms, found):
+    mon = healthy(*("Linear", "Tanh") * 6, *["LayerNorm"] * norms, "Linear")
+    mon.gradients.std[:, 1:12:2] = geometric(6, 1 / 20)
+    assert [f.what for f in diagnose(mon)] == ["exploding gradients"] * found
+
+
 def test_a_trend_is_dated():
     mon = deep(4)
     mon.outputs.std[:, 1:8:2] = geometric(4, 1 / 20)
