@@ -60,9 +60,15 @@ def _check_words(words: Iterable[str]) -> list[str]:
     if not isinstance(words, Iterable):
         raise TypeError(f"a list of words is needed, not a {type(words).__name__}")
     words = list(words)
-    if strange := [kind for kind in set(map(type, words)) if not issubclass(kind, str)]:
-        raise TypeError(f"a list of words is needed: a {strange[0].__name__} is among them")
+    if strange := sorted(kind.__name__ for kind in set(map(type, words)) if not issubclass(kind, str)):
+        raise TypeError(f"a list of words is needed: a {strange[0]} is among them")
     return words
+
+
+def check_vocabulary(vocab: object) -> None:
+    """Raises TypeError for anything else, such as the dict of a lecture's notebook."""
+    if not (hasattr(vocab, "stoi") and hasattr(vocab, "itos")):
+        raise TypeError(f"vocab is a {type(vocab).__name__}: give Vocabulary(words)")
 
 
 def split_words(
@@ -98,8 +104,7 @@ def context_windows(words: Sequence[str], vocab: Vocabulary, block_size: int = 3
     """
     if not isinstance(block_size, int) or block_size < 1:
         raise ValueError(f"block_size must be a positive int, got {block_size!r}")
-    if not hasattr(vocab, "stoi"):
-        raise TypeError(f"vocab is a {type(vocab).__name__}: give Vocabulary(words)")
+    check_vocabulary(vocab)
     words = _check_words(words)
     if not words:
         raise ValueError("no words: give at least one")

@@ -62,9 +62,8 @@ def only_first(mon: SimpleNamespace, samples: int = 1) -> SimpleNamespace:
     """The same run after its first samples, and as many losses and updates."""
     for seen in (mon.outputs, mon.gradients):
         vars(seen).update({name: values[:samples] for name, values in vars(seen).items()})
-    for name in ("steps", "losses", "loss_steps", "grad_data", "moved"):
-        setattr(mon, name, getattr(mon, name)[:samples])
-    for name in ("update_data", "update_steps", "update_rates"):
+    rows = "steps losses loss_steps grad_data moved update_data update_steps update_rates"
+    for name in rows.split():
         setattr(mon, name, getattr(mon, name)[:samples])
     mon.optimizer_steps = samples
     return mon

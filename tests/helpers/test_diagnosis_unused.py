@@ -173,6 +173,12 @@ def test_a_layer_that_never_ran():
     assert diagnose(mon) == []
 
 
+def test_layer_1_is_not_held_for_layer_10():
+    mon = healthy(*["Linear"] * 11)
+    unused(mon, 1, "1")  # 10 learns: that does not mean that 1 was bypassed, nor that it runs between
+    assert [(f.layer, f.what) for f in diagnose(mon)] == [("1", "never ran")]
+
+
 def test_a_layer_that_was_bypassed():
     mon = healthy()
     mon.calls[2] = 0

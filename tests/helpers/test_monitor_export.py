@@ -39,11 +39,7 @@ def test_a_copy_reads_in_all_as_the_original():
             body(torch.randn(3, 6))
         loss = nn.functional.cross_entropy(head(body(torch.randn(8, 6))), torch.arange(8) % 4)
         both.zero_grad(), loss.backward(), optimizer.step(), mon.step(loss)
-    assert (
-        mon.classes in (4, None)
-        and mon.not_in_optimizer == ["head.0.bias"]
-        and mon.output_layers == ["head.1"]
-    )
+    assert mon.not_in_optimizer == ["head.0.bias"] and mon.output_layers == ["head.1"]
     copied = pickle.loads(pickle.dumps(mon))
     public = {name for name, value in vars(Monitor).items() if isinstance(value, property)}
     assert {name for name in public if not name.startswith("_")} <= {*READ, *STATISTICS}

@@ -58,6 +58,12 @@ def test_patterns_choose_what_is_watched(only, layers, parameters):
     assert mon.layer_names == layers and mon.parameter_names == parameters
 
 
+def test_layer_1_has_nothing_of_layer_10():
+    many = nn.Sequential(*(nn.Linear(2, 2) for _ in range(11)))
+    assert Monitor(many, only="1").parameter_names == ["1.weight", "1.bias"]
+    assert Monitor([Linear(2, 2) for _ in range(11)], only="1 *").layer_names == ["1 Linear"]
+
+
 def test_patterns_that_choose_nothing():
     with pytest.raises(ValueError, match=r"no layer is named like 2\.\*: there are 0, 1, 2"):
         Monitor(net(), only="2.*")

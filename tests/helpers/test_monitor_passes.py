@@ -76,10 +76,6 @@ def test_a_hook_tells_its_owner_what_went_wrong_and_no_one_else():
     assert ref() is None and hook(5) is None
 
 
-def passes_of(watch: ModuleWatch) -> int:
-    return len(watch.passes)
-
-
 def test_old_passes_are_let_go():
     """Their outputs would fill the memory of whoever accumulates gradients over many micro-batches."""
     model = net()
@@ -88,15 +84,15 @@ def test_old_passes_are_let_go():
     x = torch.randn(8, 4)
     for _ in range(20):
         model(x)  # none of them is known yet to count
-    assert passes_of(watch) == 8 and watch.called == 60
+    assert len(watch.passes) == 8 and watch.called == 60
     assert [call.layer for call in watch.taken()] == ["0", "1", "2"]
     watch.forget()
     for _ in range(3):
         model(x).sum().backward()
-    assert passes_of(watch) == 2  # the last, and the one before it, which had arrived when it began
+    assert len(watch.passes) == 2  # the last, and the one before it, which had arrived when it began
     assert [call.place for call in watch.taken()] == [7, 8, 9] and all(call.arrived for call in watch.taken())
     watch.forget()
-    assert passes_of(watch) == 0 and watch.called == 0 and watch.taken() == []
+    assert len(watch.passes) == 0 and watch.called == 0 and watch.taken() == []
 
 
 @pytest.mark.parametrize("values", [2**16, 2**16 + 1])
@@ -158,7 +154,7 @@ def test_two_networks_have_passes_of_their_own():
     taken = watch.taken()
     assert [call.layer for call in taken] == ["a.0", "a.1", "a.2", "b.0", "b.1", "b.2"]
     assert [call.place for call in taken] == [1, 2, 3, 37, 38, 39] and all(c.turn == 1 for c in taken)
-    assert {p.prefix for p in watch.passes} == {"a.", "b."} and passes_of(watch) == 3
+    assert {p.prefix for p in watch.passes} == {"a.", "b."} and len(watch.passes) == 3
 
 
 def test_a_layer_that_is_called_without_its_model_belongs_to_its_last_pass():
@@ -167,10 +163,10 @@ def test_a_layer_that_is_called_without_its_model_belongs_to_its_last_pass():
     watch.watch(model, "", lambda name: True)
     x = torch.randn(8, 4)
     model[0](x)
-    assert passes_of(watch) == 1 and [c.turn for c in watch.taken()] == [1]
+    assert len(watch.passes) == 1 and [c.turn for c in watch.taken()] == [1]
     model(x)
     model[0](x)
-    assert passes_of(watch) == 2 and [(c.layer, c.turn) for c in watch.taken()] == [
+    assert len(watch.passes) == 2 and [(c.layer, c.turn) for c in watch.taken()] == [
         ("0", 1),
         ("1", 1),
         ("2", 1),
@@ -178,7 +174,7 @@ def test_a_layer_that_is_called_without_its_model_belongs_to_its_last_pass():
     ]
     model.eval()
     model(x)
-    assert passes_of(watch) == 2 and len(watch.passes[1].calls) == 4
+    assert len(watch.passes) == 2 and len(watch.passes[1].calls) == 4
 
 
 def test_switched_off_hooks_come_back_where_the_modules_still_live():

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from zth_helpers.monitor.columns import Columns
 from zth_helpers.monitor.loss import classes, number
 from zth_helpers.monitor.modules import ModuleWatch, remove, unwrap
-from zth_helpers.monitor.parameters import ParameterWatch, as_given
+from zth_helpers.monitor.parameters import ParameterWatch, as_given, belongs
 from zth_helpers.monitor.plain_layers import PlainWatch, gradient, parameters_of
 from zth_helpers.monitor.statistics import BINS, EXTRA, FIELDS, NONFINITE, Statistics, summarise, usual_axis
 from zth_helpers.monitor.table import Rows
@@ -213,8 +213,7 @@ class Monitor:
 
     def _follows(self, parameter: str) -> bool:
         """By its own name, or by that of a layer that is watched."""
-        its_layer = (parameter.startswith((f"{layer}.", f"{layer} ")) for layer in self._columns.kinds)
-        return any(its_layer) or self._wanted(parameter)
+        return any(belongs(parameter, layer) for layer in self._columns.kinds) or self._wanted(parameter)
 
     @property
     def _skip(self) -> Callable[[str, str], None]:

@@ -309,7 +309,7 @@ class ModuleWatch:
         if not without or any(self._is_alike(layer, call, readable) for call in own):
             return  # the gradient comes to the first run itself
         alike = (call for call in without if self._is_alike(layer, call, readable))
-        call = without[0] if len(runs) == 1 else next(alike, None if own else without[0])
+        call = next(alike, None if own else without[0])
         if call is not None:
             call.with_grad = call.again = True
             self.columns.calls[layer] += 1

@@ -39,6 +39,11 @@ def as_given(parameters: Any) -> tuple[list[Tensor], dict[int, str]]:
     return found, names
 
 
+def belongs(name: str, layer: str) -> bool:
+    """Is it a part of the layer? "0.weight" is one of "0", and "0 Linear weight" of the plain "0 Linear"."""
+    return name.startswith((f"{layer}.", f"{layer} "))
+
+
 class ParameterWatch:
     """The parameters that a Monitor follows, and the optimizers that move them, if they are known."""
 

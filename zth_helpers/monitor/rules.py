@@ -12,6 +12,7 @@ import numpy as np
 
 from zth_helpers.monitor.core import Monitor
 from zth_helpers.monitor.findings import Finding
+from zth_helpers.monitor.parameters import belongs
 from zth_helpers.monitor.statistics import FLAT
 
 LINEAR = ("Linear", "Conv1d", "Conv2d", "Conv3d")
@@ -209,9 +210,7 @@ def _layer_of(parameter: str) -> str:
 
 def owner(mon: Monitor, parameter: str) -> int:
     """The place of the layer that a parameter belongs to among the columns, -1 for none."""
-    owners = [
-        i for i, layer in enumerate(mon.layer_names) if parameter.startswith((layer + ".", layer + " "))
-    ]
+    owners = [i for i, layer in enumerate(mon.layer_names) if belongs(parameter, layer)]
     return owners[-1] if owners else -1
 
 
@@ -225,7 +224,7 @@ def _unused(mon: Monitor, limits: Thresholds) -> list[Finding]:
         name = mon.layer_names[i]
         if name in mon.without_gradients:  # a target or teacher; of a layer that is to learn, see below
             continue
-        own = [j for j, p in enumerate(mon.parameter_names) if p.startswith((name + ".", name + " "))]
+        own = [j for j, p in enumerate(mon.parameter_names) if belongs(p, name)]
         if own and learns[own].any():
             remedy = "call the layer itself, not its forward() or a functional twin, for it to be seen"
             found.append(Finding("note", name, "was bypassed", "0 calls", "a call each step", remedy, **seen))
@@ -305,9 +304,8 @@ def _runs_between_samples(mon: Monitor, name: str) -> bool:
     none, those of the block that it is in."""
     moved = np.asarray(mon.moved[1:].any(0))
     for part in (name, name.rpartition(".")[0]):
-        inside = (part + ".", part + " ")
-        silent = not any(c for other, c in zip(mon.layer_names, mon.calls) if other.startswith(inside))
-        mine = [j for j, p in enumerate(mon.parameter_names) if p.startswith(inside)]
+        silent = not any(c for other, c in zip(mon.layer_names, mon.calls) if belongs(other, part))
+        mine = [j for j, p in enumerate(mon.parameter_names) if belongs(p, part)]
         if part and silent and moved[mine].any():
             return True
     return False

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
 from zth_helpers.monitor import Monitor
-from zth_helpers.plots.data import loss_curve
+from zth_helpers.plots.data import array, loss_curve
 from zth_helpers.plots.figure import COLOURS, INK, Figure
 from zth_helpers.plots.training import draw_histograms, draw_updates, histogram_lines, newest, update_lines
 
@@ -94,9 +93,9 @@ def dashboard_data(mon: Monitor | Sequence[float]) -> dict[str, Any]:
 
 
 def losses_of(found: Sequence[float]) -> np.ndarray:
-    """(T,): a list of losses, which may be tensors of one value, with a graph behind them or without."""
+    """(T,): a list of losses as an array."""
     try:
-        return np.array([v.item() if isinstance(v, Tensor) else float(v) for v in found])
+        return array(list(found), "losses", ("steps",)).astype(float)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(
             f"give a Monitor, or the list to which the loop appends its losses; got a {type(found).__name__}"

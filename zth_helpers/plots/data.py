@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from zth_helpers.names import Vocabulary
+from zth_helpers.names import Vocabulary, check_vocabulary
 from zth_helpers.plots.figure import COLOURS, GRID, INK, PAPER, Figure
 from zth_helpers.text import table
 
@@ -23,8 +23,9 @@ BLUES = LinearSegmentedColormap.from_list("paper to ink", [PAPER, "#a3c5ef", COL
 VOWELS = "aeiou"
 
 
-def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
-    """`x` as a finite, non-empty array with a dimension for each of `axes`, or a ValueError that says why."""
+def array(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
+    """`x`, which may be a list of tensors, with or without a graph, as an array with a dimension for each of
+    `axes`, or a ValueError that says why not."""
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu()
         x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -39,8 +40,14 @@ def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
         raise ValueError(f"{wanted}, got {x.dtype} values")
     if x.ndim != len(axes):
         raise ValueError(f"{wanted}, got shape {x.shape}")
+    return x
+
+
+def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
+    """The same, but not empty and all finite."""
+    x = array(x, name, axes)
     if x.size == 0:
-        raise ValueError(f"{wanted}, got an empty one of shape {x.shape}: nothing to draw")
+        raise ValueError(f"{name}: empty, of shape {x.shape}, so there is nothing to draw")
     bad = np.argwhere(~np.isfinite(x))
     if len(bad):
         where = ", ".join(f"{axis[:-1] if axis.endswith('s') else axis} {i}" for axis, i in zip(axes, bad[0]))
@@ -53,8 +60,7 @@ def _numbers(x: Any, name: str, axes: tuple[str, ...]) -> np.ndarray:
 
 def _symbols(vocab: Vocabulary, rows: int, name: str) -> list[str]:
     """The characters of `vocab` in order, one for each of the `rows` of the table `name`."""
-    if not hasattr(vocab, "itos"):
-        raise TypeError(f"vocab is a {type(vocab).__name__}: give Vocabulary(words)")
+    check_vocabulary(vocab)
     letters = [vocab.itos[i] for i in range(len(vocab.itos))]
     if len(letters) != rows:
         raise ValueError(
