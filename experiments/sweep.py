@@ -27,6 +27,7 @@ import torch
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import event
 from tqdm import tqdm
 
 from experiments import report
@@ -87,14 +88,19 @@ def open_study(name: str, url: str, heartbeat: int = 10) -> optuna.Study:
     The sampler has no seed: with one, a process that joins later, here or on another machine, would draw the
     values that have been tried already.
     """
-    more = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    file = url.startswith("sqlite")
+    options = {"connect_args": {"timeout": 60, "isolation_level": None}} if file else {"pool_pre_ping": True}
     storage = RDBStorage(
         url,
-        engine_kwargs=more,
+        engine_kwargs=options,
         heartbeat_interval=heartbeat,
         grace_period=3 * heartbeat,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
     )
+    if file:  # SQLite locks no row that it reads: two processes could both see a trial waiting, and take it
+        event.listen(
+            storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
     sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=3)
     return optuna.create_study(
@@ -113,7 +119,10 @@ def ask_for(study: optuna.Study, trials: int) -> None:
 def work(study: optuna.Study, objective: Any, heartbeat: float = 10) -> None:
     """Takes queued trials until all are finished, those included that a dead process has left behind."""
 
+    taken: list[int] = []
+
     def queued(trial: Trial) -> float:
+        taken.append(trial._trial_id)
         if not trial.user_attrs.get("asked"):
             raise Surplus
         try:
@@ -133,7 +142,13 @@ def work(study: optuna.Study, objective: Any, heartbeat: float = 10) -> None:
         fail_stale_trials(study)
         trials = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
         if any(trial.state == TrialState.WAITING for trial in trials):
-            study.optimize(queued, n_trials=1, catch=(Exception,), callbacks=[again])
+            taken.clear()
+            try:
+                study.optimize(queued, n_trials=1, catch=(Exception,), callbacks=[again])
+            except ValueError:
+                # While this laptop slept, another process may have called the trial stale and ended it.
+                if not taken or not study._storage.get_trial(taken[-1]).state.is_finished():
+                    raise
         elif trials:
             # A process that dies between taking a trial and its first heartbeat leaves one that Optuna
             # never calls stale. One heartbeat in its name, and its time runs out as any other's.

@@ -39,7 +39,7 @@ def objective(trial):
     with open(log, "a") as file:
         file.write(f"ended {trial.number} {os.getpid()}\\n")
     return x * x
-work(open_study("four", url, heartbeat=1), objective, heartbeat=0.5)
+work(open_study("four", url, heartbeat=2), objective, heartbeat=0.5)
 """
 
 
@@ -47,30 +47,38 @@ def lines(log: Path) -> list[list[str]]:
     return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 
+def kill_in_the_middle_of_a_trial(victim: subprocess.Popen, log: Path) -> None:
+    """Stopped first and looked at then, so that it cannot come to the end of its trial in between."""
+    while True:
+        assert victim.poll() is None
+        victim.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, victim.pid, os.WSTOPPED)
+        mine = [line for line in lines(log) if line[2] == str(victim.pid)]
+        if mine and mine[-1][0] == "began":
+            return victim.send_signal(signal.SIGKILL)
+        victim.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+
+
 def four_workers_one_killed(url: str, tmp_path: Path, trials: int = 24) -> None:
-    study = sweep.open_study("four", url, heartbeat=1)
+    study = sweep.open_study("four", url, heartbeat=2)
     sweep.ask_for(study, trials)
     log = tmp_path / "log"
     run = [sys.executable, "-c", WORKER, url, str(log)]
     workers = [subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT) for _ in range(4)]
-    victim = workers[0]
-    while True:  # in the middle of a trial
-        mine = [line for line in lines(log) if line[2] == str(victim.pid)]
-        if mine and mine[-1][0] == "began":
-            break
-        assert victim.poll() is None
-        time.sleep(0.02)
-    victim.send_signal(signal.SIGKILL)
+    kill_in_the_middle_of_a_trial(workers[0], log)
     assert [worker.wait(timeout=240) for worker in workers[1:]] == [0, 0, 0]
-    found = study.get_trials(deepcopy=False)
+    everything = study.get_trials(deepcopy=False)
+    found = [trial for trial in everything if "asked" in trial.user_attrs]  # the others are surplus
     states = Counter(trial.state.name for trial in found)
     assert states == {"COMPLETE": trials, "FAIL": 2}, states
+    assert all(trial.state == TrialState.FAIL for trial in everything if trial not in found)
     ended = Counter(line[1] for line in lines(log) if line[0] == "ended")
     assert ended == {str(t.number): 1 for t in found if t.state == TrialState.COMPLETE}
     done = [trial.params["x"] for trial in found if trial.state == TrialState.COMPLETE]
     for lost in (trial for trial in found if trial.state == TrialState.FAIL):
         assert done.count(lost.params["x"]) == 1  # the same values, tried again
-    assert sweep.ask_for(study, trials) is None and len(study.get_trials()) == len(found)
+    assert sweep.ask_for(study, trials) is None and len(study.get_trials()) == len(everything)
 
 
 @pytest.mark.sweep
@@ -129,6 +137,52 @@ def test_a_process_that_dies_before_its_first_heartbeat_loses_no_trial(tmp_path)
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
     sweep.work(study, lambda trial: trial.suggest_float("x", -1, 1) ** 2, heartbeat=0.2)
     assert Counter(t.state.name for t in study.trials) == {"FAIL": 1, "COMPLETE": 2}
+
+
+def test_who_comes_too_late_for_the_last_trial_does_not_run_one_more(tmp_path, monkeypatch):
+    study = sweep.open_study("late", f"sqlite:///{tmp_path / 'study.db'}")
+    sweep.ask_for(study, 1)
+    optimize, ran = study.optimize, []
+
+    def another_is_faster(*args, **more):
+        taken = study.ask()
+        optimize(*args, **more)
+        study.tell(taken, 1.0)
+
+    monkeypatch.setattr(study, "optimize", another_is_faster)
+    sweep.work(study, lambda trial: ran.append(trial) or 0.0, heartbeat=0.1)
+    assert not ran and [t.state.name for t in study.trials] == ["COMPLETE", "FAIL"]
+    assert sweep.ask_for(study, 1) is None and len(study.trials) == 2
+
+
+def test_two_processes_never_take_the_same_trial(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    sweep.ask_for(sweep.open_study("race", url), 100)
+    take_all = (
+        "import sys; from experiments.sweep import open_study; study = open_study('race', sys.argv[1])\n"
+        "while (taken := study._pop_waiting_trial_id()) is not None: print(taken)"
+    )
+    run = [sys.executable, "-c", take_all, url]
+    both = [subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE) for _ in range(2)]
+    taken = [number for process in both for number in process.communicate()[0].split()]
+    assert sorted(map(int, taken)) == list(range(1, 101))
+
+
+def test_a_trial_that_another_process_has_ended_does_not_stop_the_work(tmp_path):
+    """A laptop sleeps, its heartbeat stops, and another machine tries its trial again."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = sweep.open_study("slept", url, heartbeat=1)
+    sweep.ask_for(study, 2)
+
+    def objective(trial):
+        if trial.number == 0:
+            other = sweep.open_study("slept", url, heartbeat=1)
+            other.tell(trial.number, state=TrialState.FAIL)
+            optuna.storages.RetryHeartbeatStaleTrialCallback()(other, other.trials[0])
+        return trial.suggest_float("x", -1, 1) ** 2
+
+    sweep.work(study, objective, heartbeat=0.1)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 @pytest.mark.sweep
