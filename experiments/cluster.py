@@ -96,11 +96,19 @@ def main() -> int:
     add("--steps", type=int, default=600)
     add("--address", help="of the cluster's head, or auto; without it, this machine alone")
     add("--out", type=Path, default=RUNS)
-    add("--device", default=settings.device())
+    add("--device")
     options = parser.parse_args()
+    if options.trials < 1:
+        parser.error("--trials is a whole number of 1 or more")
     fixed = {"steps": options.steps}
-    found = search(options.model, fixed, options.trials, options.out, options.device, options.address)
-    best = found.get_best_result()
+    try:
+        complete(model=options.model, **fixed)
+        device = settings.device(options.device)
+        found = search(options.model, fixed, options.trials, options.out, device, options.address)
+        best = found.get_best_result()
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
     print(json.dumps({"dev": best.metrics["dev"], "config": best.config, "trials": len(found)}))
     return 0
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def line_of(trial: FrozenTrial, out: Path, another_seed: int | None = None) -> d
     return line
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.record",
         description=__doc__,
@@ -71,16 +72,27 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = options.out / options.name
+    if options.again < 0:
+        parser.error("--again is a whole number of 0 or more")
+    if not options.to.parent.is_dir():
+        parser.error(f"--to: there is no folder {options.to.parent}")
+    if not (folder / "study.db").exists():
+        parser.error(f"--name: there is no sweep {options.name} in {options.out}; make one with make sweep")
     study = optuna.load_study(study_name=options.name, storage=f"sqlite:///{folder / 'study.db'}")
     best = {trial.number for trial in finished(study)[: options.again]}
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    lines = [
-        line_of(trial, folder, options.seed if trial.number in best else None)
-        for trial in tqdm(trials, desc="trials", disable=settings.quiet())
-    ]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    options.to.write_text(text, encoding="utf-8")
+    try:
+        lines = [
+            line_of(trial, folder, options.seed if trial.number in best else None)
+            for trial in tqdm(trials, desc="trials", disable=settings.quiet())
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        options.to.write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

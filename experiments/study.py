@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 import time
@@ -84,6 +85,15 @@ def study(configs: list[dict[str, Any]], out: Path, processes: int, label: str) 
         return [net.result() for net in nets]
 
 
+def value_of(text: str) -> tuple[str, Any]:
+    """NAME=VALUE as a pair; a value that is not JSON is a word, as in optimizer=sgd."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.study",
@@ -98,9 +108,20 @@ def main() -> int:
     add("--out", type=Path, default=RUNS / "study")
     add("--test", action="store_true", help="also the test loss: once, when all is chosen")
     options = parser.parse_args()
-    other = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
-    configs = plan(options.minutes, options.cores, RECIPE | other)
-    lines = study(configs, options.out, options.processes or options.cores, f"{options.minutes:g} minutes")
+    processes = options.cores if options.processes is None else options.processes
+    if not 0 < options.minutes < math.inf or options.cores < 1 or processes < 1:
+        parser.error("--minutes is a number above 0; --cores and --processes are whole numbers of 1 or more")
+    try:
+        other = dict(map(value_of, options.set))
+        if ours := sorted(other.keys() & {"seconds", "seed", "checks"}):
+            raise ValueError(
+                f"--set {ours[0]}: that follows from --minutes, --cores and the number of the net"
+            )
+        configs = plan(options.minutes, options.cores, RECIPE | other)
+        lines = study(configs, options.out, processes, f"{options.minutes:g} minutes")
+    except (ValueError, OSError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
     folders = [options.out / name_of(config) for config in configs]
     result = {
         "minutes": options.minutes,

@@ -28,6 +28,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from experiments import report
@@ -86,17 +87,23 @@ def open_study(name: str, url: str, heartbeat: int = 10) -> optuna.Study:
     """The study of that name in a database, made if it is not there; url as SQLAlchemy writes it.
 
     The sampler has no seed: with one, a process that joins later, here or on another machine, would draw the
-    values that have been tried already.
+    values that have been tried already. Raises ValueError for a database that cannot be opened.
     """
     file = url.startswith("sqlite")
     options = {"connect_args": {"timeout": 60, "isolation_level": None}} if file else {"pool_pre_ping": True}
-    storage = RDBStorage(
-        url,
-        engine_kwargs=options,
-        heartbeat_interval=heartbeat,
-        grace_period=3 * heartbeat,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-    )
+    try:
+        storage = RDBStorage(
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=heartbeat,
+            grace_period=3 * heartbeat,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
+    except (SQLAlchemyError, ImportError) as error:
+        why = str(getattr(error, "orig", error)).splitlines()[0]
+        raise ValueError(
+            f"the database cannot be opened, {why}; is it postgresql://user@host/name?"
+        ) from error
     if file:  # SQLite locks no row that it reads: two processes could both see a trial waiting, and take it
         event.listen(
             storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -223,18 +230,25 @@ def main() -> int:
     add("--seconds", type=float, help="of processor time for each trial, instead of steps")
     add("--storage", help="a database, as postgresql://user@host/name; by default a file, runs/NAME/study.db")
     add("--out", type=Path, default=RUNS)
-    add("--device", default=settings.device())
+    add("--device")
     options = parser.parse_args()
     if options.trials < 1 or options.processes < 1:
         parser.error("--trials and --processes are whole numbers of 1 or more")
+    if Path(options.name).name != options.name:
+        parser.error("--name is the name of one folder; where it lies, --out says")
+    fixed = {"seconds": options.seconds, "steps": options.steps}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the workers, too
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = options.out / options.name
-    folder.mkdir(parents=True, exist_ok=True)
     url = options.storage or f"sqlite:///{folder / 'study.db'}"
-    fixed = {"seconds": options.seconds, "steps": options.steps}
-    where = (options.model, fixed, folder, options.device)
-    study = sweep(options.name, url, options.trials, options.processes, *where)
+    try:
+        complete(model=options.model, **fixed)
+        where = (options.model, fixed, folder, settings.device(options.device))
+        folder.mkdir(parents=True, exist_ok=True)
+        study = sweep(options.name, url, options.trials, options.processes, *where)
+    except (ValueError, OSError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         errors = [t.user_attrs["error"] for t in study.get_trials(deepcopy=False) if "error" in t.user_attrs]
         print(

@@ -41,21 +41,40 @@ from zth_helpers import Monitor, diagnose, load_names, settings
 CHECKPOINT_EVERY = 30.0  # seconds
 RUNS = settings.ROOT / "runs"
 Report = Callable[[int, float], object]
+CHOICES = {"optimizer": ("sgd", "adamw"), "schedule": ("drop", "cycle")}
+# Each number's least value, and the one that it has to stay below.
+RANGES = {name: (1, math.inf) for name in ("steps", "checks", "batch", *SIZES)}
+RANGES |= {"seconds": (0, math.inf), "seed": (0, 2**32), "dropout": (0, 1)}
+RANGES |= {"lr": (0, math.inf), "weight_decay": (0, math.inf)}
 
 
 def complete(**given: Any) -> dict[str, Any]:
     """All values of a run: those given, the others as the model's lesson has them.
 
-    Raises ValueError for an unknown model and for a value that the model does not have.
+    Raises ValueError for an unknown model, for a value that the model does not have, and for one that no run
+    can have.
     """
     model = given.get("model", "wavenet")
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise ValueError(f"model={model}: there are {', '.join(MODELS)}")
     base = {"model": model, "steps": 20_000, "seconds": 0.0, "seed": 42, "checks": 10, **MODELS[model][1]}
     given = {name: value for name, value in given.items() if value is not None}
     if unknown := sorted(given.keys() - base.keys()):
         raise ValueError(f"the model {model} has no {', '.join(unknown)}; it has {', '.join(base)}")
+    for name, value in given.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"{name}={value}: there are {', '.join(CHOICES[name])}")
+        if name in RANGES:
+            _check(name, value, whole=isinstance(base[name], int))
     return base | given
+
+
+def _check(name: str, value: Any, whole: bool) -> None:
+    low, high = RANGES[name]
+    kind = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < high:
+        asked = f"a {'whole number' if whole else 'number'} of {low} or more"
+        raise ValueError(f"{name}={value}: give {asked}" + (f", below {high}" if high < math.inf else ""))
 
 
 def name_of(config: dict[str, Any]) -> str:
@@ -297,17 +316,17 @@ def arguments() -> argparse.ArgumentParser:
     add("--batch", type=int, help="windows in a batch; for gated and gru, characters")
     for name in SIZES:
         add(f"--{name}", type=float if name == "dropout" else int)
-    add("--optimizer", choices=("sgd", "adamw"))
+    add("--optimizer", choices=CHOICES["optimizer"])
     add("--lr", type=float, help="learning rate, at its highest")
     add("--weight-decay", type=float)
     add(
         "--schedule",
-        choices=("drop", "cycle"),
+        choices=CHOICES["schedule"],
         help="drop: a tenth for the last quarter; cycle: up, then a cosine down",
     )
     add("--checks", type=int, help="how often the dev loss is measured: 10")
     add("--out", type=Path, default=RUNS, help="where runs are kept: runs/")
-    add("--device", default=settings.device(), help="cpu, cuda or mps; by default what ZTH_DEVICE says")
+    add("--device", help="cpu, cuda or mps; by default what ZTH_DEVICE says")
     add("--tensorboard", action="store_true", help="also write runs/NAME/tensorboard")
     add("--no-monitor", action="store_true", help="do without the Monitor and its verdict")
     add("--restart", action="store_true", help="begin anew, even if there is something to go on with")
@@ -324,7 +343,8 @@ def main() -> int:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
     try:
-        line = run(complete(**options), out, device, tensorboard=tensorboard, watch=watch, restart=restart)
+        config, device = complete(**options), settings.device(device)
+        line = run(config, out, device, tensorboard=tensorboard, watch=watch, restart=restart)
     except (ValueError, OSError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1

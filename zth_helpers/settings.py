@@ -45,14 +45,19 @@ def gpu_wanted() -> bool:
     return os.environ.get("ZTH_DEVICE", "") not in ("", "cpu")
 
 
-def device() -> str:
-    """Where to train; raises ValueError for a device that torch does not find, with those that it does."""
+def device(given: str | None = None) -> str:
+    """Where to train: as given, else as ZTH_DEVICE says, else the CPU. Raises ValueError for a device that
+    torch does not find, with those that it does.
+    """
     import torch
 
-    wanted = os.environ.get("ZTH_DEVICE") or "cpu"
+    wanted = given or os.environ.get("ZTH_DEVICE") or "cpu"
     there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    if wanted.partition(":")[0] not in there:
-        raise ValueError(f"ZTH_DEVICE={wanted}: this torch finds {', '.join(there)}")
+    kind, _, number = wanted.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in there or (number and number not in map(str, range(count))):
+        asked = f"the device {given}" if given else f"ZTH_DEVICE={wanted}"
+        raise ValueError(f"{asked}: this torch finds {', '.join(there)}")
     return wanted
 
 

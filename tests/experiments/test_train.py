@@ -112,7 +112,19 @@ def test_learning_rates():
     ("given", "said"),
     [
         ({"model": "transformer"}, "there are mlp"),
+        ({"model": ["mlp"]}, "there are mlp"),
         ({"model": "mlp", "layers": 3}, "has no layers; it has model"),
+        ({"optimizer": "lion"}, "optimizer=lion: there are sgd, adamw"),
+        ({"schedule": 3}, "there are drop, cycle"),
+        ({"steps": 0}, "steps=0: give a whole number of 1 or more"),
+        ({"batch": 32.0}, "batch=32.0: give a whole number"),
+        ({"hidden": True}, "hidden=True"),
+        ({"hidden": "64"}, "hidden=64"),
+        ({"seconds": -1.0}, "seconds=-1.0: give a number of 0 or more"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"weight_decay": float("inf")}, "weight_decay=inf"),
+        ({"model": "gru", "dropout": 1}, "dropout=1: give a number of 0 or more, below 1"),
+        ({"seed": -1}, "seed=-1: give a whole number"),
     ],
 )
 def test_values_that_do_not_fit(given, said):
