@@ -234,7 +234,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.trials < 1 or options.processes < 1:
         parser.error("--trials and --processes are whole numbers of 1 or more")
-    if Path(options.name).name != options.name:
+    if options.name in ("", "..") or Path(options.name).name != options.name:
         parser.error("--name is the name of one folder; where it lies, --out says")
     fixed = {"seconds": options.seconds, "steps": options.steps}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the workers, too

@@ -20,6 +20,8 @@ BAD = [
     ("sweep", ["--device", "tpu"], "the device tpu"),
     ("sweep", ["--trials", "0"], "--trials and --processes"),
     ("sweep", ["--name", "../other"], "--name is the name of one folder"),
+    ("sweep", ["--name", ".."], "--name is the name of one folder"),
+    ("sweep", ["--name", ""], "--name is the name of one folder"),
     ("sweep", ["--storage", "nonsense"], "the database cannot be opened, Could not parse"),
     ("sweep", ["--storage", "mysql+nodriver://a@b/c"], "the database cannot be opened"),
     ("sweep", ["--storage", "postgresql://nobody@127.0.0.1:PORT/x"], "Connection refused"),
